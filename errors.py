@@ -1,0 +1,21 @@
+"""The exceptions a caller may want to tell apart; everything the package raises on purpose is one of these."""
+
+
+class AttndynError(Exception):
+    """Anything this package raises on purpose."""
+
+
+class InvalidInput(AttndynError, ValueError):
+    """A value the user gave is not allowed; the message names it, what was given and what is allowed."""
+
+
+class TrajectoryError(AttndynError):
+    """A file is not a trajectory this package can read, or cannot be written."""
+
+
+class RunFailed(AttndynError, RuntimeError):
+    """A run ended before its time; what it had computed is kept."""
+
+
+class MissingExtra(AttndynError, ImportError):
+    """An optional dependency is needed; the message says which extra to install."""

@@ -1,0 +1,62 @@
+"""Backends: the same law computed in different ways, each a class with the methods of `Field`.
+
+`reference` is plain NumPy, slow and obvious, and what the others are tested against; `numba` is fast.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from ...errors import InvalidInput
+from ..space import Space
+
+if TYPE_CHECKING:
+    from ..attention import Attention
+
+BACKENDS = ("numba", "reference")
+Array = NDArray[np.floating]
+
+
+class Field(Protocol):
+    """A law prepared for one ensemble's space, weights, shape and number type."""
+
+    def velocity(self, t: float, positions: Array, out: Array) -> None:
+        """Write the drift at depth t; both (replicas, tokens, dimension).
+
+        On a sphere the positions are first retracted, which extends the drift to the surroundings as constant
+        along each ray: the stages of a Runge-Kutta step leave the sphere by O(step^2).
+        """
+
+    def attention(self, t: float, positions: Array, out: Array) -> None:
+        """Write the attention itself, with no retraction before and no projection after it."""
+
+    def statistics(self, positions: Array) -> tuple[Array, Array]:
+        """log Z_i and the entropy of every attention row, each (replicas, heads, tokens)."""
+
+
+def prepare(
+    law: Attention,
+    space: Space,
+    weights: NDArray[np.float64],
+    shape: tuple[int, ...],
+    dtype: DTypeLike,
+    backend: str = "numba",
+    threads: int | None = None,
+) -> Field:
+    """The law as a field for ensembles of this space, token weights, shape (replicas, tokens, dimension) and dtype.
+
+    `threads` (default: one per core) changes the speed and not one bit of the result. Raises InvalidInput for an
+    unknown backend or a law whose matrices do not fit.
+    """
+    if backend == "reference":
+        from .reference import ReferenceField
+
+        return ReferenceField(law, space, weights, shape, dtype)
+    if backend == "numba":
+        from .compiled.field import CompiledField  # imports numba, which takes a while
+
+        return CompiledField(law, space, weights, shape, dtype, threads)
+    raise InvalidInput(f"backend must be one of {', '.join(BACKENDS)}; got {backend!r}")

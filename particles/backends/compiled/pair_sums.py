@@ -1,0 +1,142 @@
+"""Small head dimensions: the scores, exponentials and sums of a pair of tokens never leave the registers.
+
+Side by side in a vector lie queries; the loop runs over the keys, whose components are spread over the lanes. So no
+sum crosses lanes, any number of tokens works at full width, and a query's sum runs over the keys in their order,
+whatever the thread. From every exponent the Cauchy-Schwarz bound |q_i| max_j |k_j| is subtracted, which on a sphere
+with Q = K = I is the largest score itself; where it is so loose that a sum nearly underflows, the block is computed
+once more with the largest score.
+
+Arrays, where `padded` is tokens rounded up to whole vectors; kernels take whole arrays and the place (r, h) of a
+replica and head, for a view costs more than the sums of a few tokens:
+query : (replicas, heads, head_dimension, padded)        beta log2(e) q_i, component by component
+bound : (replicas, heads, padded)                        an upper bound of the exponents of row i
+keys  : (replicas, heads, tokens, head_dimension + value_dimension + 1)   k_j, a_j v_j, a_j
+sums  : (heads, value_dimension + 1, lanes)              out: sum_j w_ij a_j v_j and sum_j w_ij a_j of the rows
+                                                         i, i + 1, ...; w_ij = 2^(<query_i, k_j> - bound_i)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numba.cpython.unsafe.tuple import tuple_setitem
+
+from .exponential import exp2
+from .plan import CAUSAL, NO_MASK
+from .vectors import (
+    REGISTER_BYTES,
+    across_min,
+    clear_between,
+    fma,
+    lane_numbers,
+    largest,
+    load,
+    number_in,
+    spread,
+    store,
+    wide,
+    zero_vectors,
+)
+
+CHUNK = 256
+# below these sums the terms that the clamp of exp2 has cut could be seen
+_LEAST_SUM64, _LEAST_SUM32 = 1e-280, 1e-28
+
+
+@njit(cache=True, error_model="numpy")
+def sum_pairs(like, values, mask, query, bound, keys, sums, r, h, i):
+    """The sums of the rows i, i + 1, ... of one vector; replaces their bounds where these are too loose.
+
+    like, values : tuples as long as the head and the value dimension, of zeros of the arrays' type
+    """
+    wide()
+    _sum_rows(like, values, mask, query, bound, keys, sums, r, h, i)
+    least = _LEAST_SUM64 if query.itemsize == 8 else _LEAST_SUM32
+    if not across_min(load(sums, (h * sums.shape[1] + len(values)) * sums.shape[2])) > least:
+        _tighten(like, mask, query, bound, keys, r, h, i)
+        _sum_rows(like, values, mask, query, bound, keys, sums, r, h, i)
+
+
+@njit(cache=True, error_model="numpy")
+def _sum_rows(like, values, mask, query, bound, keys, sums, r, h, i):
+    """The sums of the vector of rows i over all keys they see, in chunks that are added up: less rounding."""
+    wide()
+    d, dv, padded = len(like), len(values), query.shape[3]
+    lanes = REGISTER_BYTES // query.itemsize
+    place = r * query.shape[1] + h
+    q = zero_vectors(query, like)
+    sum_of = zero_vectors(query, (0,) + values)  # noqa: RUF005  (compiled code knows no starred tuples)
+    for c in range(d):
+        q = tuple_setitem(q, c, load(query, (place * d + c) * padded + i))
+    shift = sum_of[0] - load(bound, place * padded + i)
+    tokens = keys.shape[2]
+    last = min(tokens, i + lanes) if mask == CAUSAL else tokens
+    j = 0
+    while j < last:
+        beside = mask != NO_MASK and i <= j < i + lanes  # keys that are themselves among these rows
+        if beside:
+            stop = min(i + lanes, last)
+            part = _sum_keys(like, values, (mask,), i, q, shift, keys, r, h, j, stop)
+        else:
+            stop = min(j + CHUNK, last) if mask == NO_MASK or j > i else min(j + CHUNK, i)
+            part = _sum_keys(like, values, (), i, q, shift, keys, r, h, j, stop)
+        for k in range(dv + 1):
+            sum_of = tuple_setitem(sum_of, k, sum_of[k] + part[k])
+        j = stop
+    for k in range(dv + 1):
+        store(sums, (h * (dv + 1) + k) * lanes, sum_of[k])
+
+
+@njit(cache=True, error_model="numpy")
+def _sum_keys(like, values, masked, i, q, shift, keys, r, h, start, stop):
+    """sum_j w_ij (a_j v_j, a_j) over the keys start..stop; `masked` is (mask,) where some rows do not see some."""
+    wide()
+    d, dv = len(like), len(values)
+    lane = lane_numbers(like[0])
+    sum_of = zero_vectors(keys, (0,) + values)  # noqa: RUF005
+    for j in range(start, stop):
+        if keys[r, h, j, d + dv] == 0:
+            continue  # a token without weight may lie above a tightened bound
+        score = shift
+        for c in range(d):
+            score = fma(q[c], spread(keys[r, h, j, c]), score)
+        w = exp2(score)
+        if len(masked) > 0:
+            w = _hide(masked[0], lane, j - i, w, number_in(lane, 0))
+        for k in range(dv + 1):
+            sum_of = tuple_setitem(sum_of, k, fma(w, spread(keys[r, h, j, d + k]), sum_of[k]))
+    return sum_of
+
+
+@njit(cache=True, error_model="numpy")
+def _tighten(like, mask, query, bound, keys, r, h, i):
+    """Replace the bounds of the vector of rows i by the largest exponent of what each row sees."""
+    d, padded = len(like), query.shape[3]
+    lanes = REGISTER_BYTES // query.itemsize
+    place = r * query.shape[1] + h
+    q_at = place * d * padded + i
+    lane = lane_numbers(like[0])
+    nothing = spread(like[0] - query.dtype.type(np.inf))
+    highest = nothing
+    tokens = keys.shape[2]
+    for j in range(min(tokens, i + lanes) if mask == CAUSAL else tokens):
+        if keys[r, h, j, keys.shape[3] - 1] == 0:
+            continue
+        score = load(query, q_at) * spread(keys[r, h, j, 0])
+        for c in range(1, d):
+            score = fma(load(query, q_at + c * padded), spread(keys[r, h, j, c]), score)
+        if mask != NO_MASK and i <= j < i + lanes:
+            score = _hide(mask, lane, j - i, score, nothing)
+        highest = largest(highest, score)
+    store(bound, place * padded + i, highest)
+    for row in range(i, i + lanes):
+        if bound[r, h, row] == -np.inf:  # a row that sees nobody
+            bound[r, h, row] = 0
+
+
+@njit(cache=True)
+def _hide(mask, lane, distance, vector, value):
+    """Put `value` where a lane's token does not see the token `distance` after the first lane's."""
+    low = -1 if mask == CAUSAL else distance
+    high = distance if mask == CAUSAL else distance + 1
+    return clear_between(lane, number_in(lane, low), number_in(lane, high), vector, value)

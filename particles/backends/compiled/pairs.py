@@ -1,0 +1,267 @@
+"""The drift where heads are small: queries, keys and values token by token, then the sums of `pair_sums`.
+
+The stages of one evaluation, each for a range of units (one vector of tokens of one replica), each unit written by
+one thread alone: `project_pairs` for all units, then `attend_pairs` or `row_statistics_pairs`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from .exponential import LN2
+from .pair_sums import sum_pairs
+from .plan import Matrices
+from .vectors import divide, fma, lanes, load, spread, square_root, store, wide
+
+LARGEST_DIMENSION = 4  # of a head; above, the panels of `tiles` are faster
+Array = NDArray[np.floating]
+
+
+class PairsPlan(NamedTuple):
+    """The law and the room to work in; `padded` is tokens rounded up to whole vectors of `lanes` tokens.
+
+    like, values : tuples of zeros as long as the head and the value dimension
+    matrices     : (3, heads, rows, dimension + 1)     query, key and value; the last column is the bias
+    output       : (dimension, heads * value_dimension + 1), the last column the bias; of size 0 for the identity
+    weights      : (replicas, padded)
+    points       : (replicas, dimension + 1, padded)   the retracted positions, component by component, and 1
+    query, bound, keys : see `pair_sums`               key_norm : (replicas, heads, padded)
+    mask, radius, shift, softmax, with_entropy         as in `Matrices`
+    """
+
+    lanes: int
+    like: tuple[float, ...]
+    values: tuple[float, ...]
+    matrices: Array
+    output: Array
+    weights: Array
+    points: Array
+    query: Array
+    bound: Array
+    keys: Array
+    key_norm: Array
+    mask: int
+    radius: float
+    shift: float
+    softmax: bool
+    with_entropy: bool
+
+
+def plan_pairs(m: Matrices, shape: tuple[int, ...], dtype: np.dtype) -> PairsPlan:
+    """Room for ensembles of `shape`; identities are written out, which costs nothing at these dimensions."""
+    replicas, tokens, dimension = shape
+    padded = -(-tokens // lanes(dtype)) * lanes(dtype)
+    d, dv = m.head_dimension, m.value_dimension + m.with_entropy
+    matrices = np.zeros((3, m.heads, max(d, m.value_dimension), dimension + 1), dtype)
+    parts = (
+        (m.query, m.query_bias, m.query_scale),
+        (m.key, m.key_bias, 1.0),
+        (m.value, m.value_bias, m.value_scale),
+    )
+    for target, (matrix, bias, scale) in zip(matrices, parts, strict=True):
+        if matrix.size:
+            target[:, : matrix.shape[1], :dimension] = matrix
+        else:
+            target[0, :, :dimension] = scale * np.eye(dimension)
+        if bias.size:
+            target[:, : bias.shape[1], dimension] = bias
+    output = np.zeros((0, 0), dtype)
+    if m.output.size or m.output_bias.size:
+        output = np.zeros((dimension, m.heads * m.value_dimension + 1), dtype)
+        output[:, :-1] = m.output if m.output.size else np.eye(dimension)
+        output[:, -1] = m.output_bias if m.output_bias.size else 0.0
+    weights = np.zeros((replicas, padded), dtype)
+    weights[:, :tokens] = m.weights
+    zero = dtype.type(0)
+    return PairsPlan(
+        lanes=lanes(dtype),
+        like=(zero,) * d,
+        values=(zero,) * dv,
+        matrices=matrices,
+        output=output,
+        weights=weights,
+        points=np.ones((replicas, dimension + 1, padded), dtype),
+        query=np.zeros((replicas, m.heads, d, padded), dtype),
+        bound=np.zeros((replicas, m.heads, padded), dtype),
+        keys=np.zeros((replicas, m.heads, tokens, d + dv + 1), dtype),
+        key_norm=np.zeros((replicas, m.heads, padded), dtype),
+        mask=m.mask,
+        radius=m.radius,
+        shift=m.shift,
+        softmax=m.softmax,
+        with_entropy=m.with_entropy,
+    )
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def project_pairs(plan, positions, tangent, first, last):
+    """Retract the tokens of the units first..last (if tangent) and fill their queries, keys and values."""
+    wide()
+    tokens, dimension = positions.shape[1], positions.shape[2]
+    lanes, points = plan.lanes, plan.points
+    padded = points.shape[2]
+    units = padded // lanes
+    row = np.empty((plan.keys.shape[3], lanes), positions.dtype)
+    for unit in range(first, last):
+        r, start = unit // units, unit % units * lanes
+        at = r * (dimension + 1) * padded + start
+        square = spread(plan.like[0])
+        for c in range(dimension):
+            for lane in range(lanes):  # behind the last token its copies: real numbers that nobody reads
+                points[r, c, start + lane] = positions[r, min(start + lane, tokens - 1), c]
+            x = load(points, at + c * padded)
+            square = fma(x, x, square)
+        if tangent and plan.radius > 0:
+            scale = divide(spread(positions.dtype.type(plan.radius)), square_root(square))
+            for c in range(dimension):
+                store(points, at + c * padded, scale * load(points, at + c * padded))
+        for h in range(plan.query.shape[1]):
+            _project_head(plan, r, h, start, row)
+            for i in range(start, min(start + lanes, tokens)):
+                for m in range(row.shape[0]):
+                    plan.keys[r, h, i, m] = row[m, i - start]
+
+
+@njit(cache=True, error_model="numpy")
+def _project_head(plan, r, h, start, row):
+    """Queries of one unit, and in row (head_dimension + value_dimension + 1, lanes) its keys, values and weights."""
+    wide()
+    matrices, points, lanes = plan.matrices, plan.points, plan.lanes
+    d, dv, columns, padded = len(plan.like), len(plan.values), points.shape[1], points.shape[2]
+    place = r * plan.query.shape[1] + h
+    weight = load(plan.weights, r * padded + start)
+    zero = spread(plan.like[0])
+    query_square, key_square = zero, zero
+    for c in range(max(d, dv)):
+        q, k, v = zero, zero, zero
+        for p in range(columns):
+            x = load(points, (r * columns + p) * padded + start)
+            if c < d:
+                q = fma(spread(matrices[0, h, c, p]), x, q)
+                k = fma(spread(matrices[1, h, c, p]), x, k)
+            if c < dv - plan.with_entropy:
+                v = fma(spread(matrices[2, h, c, p]), x, v)
+        if c < d:
+            store(plan.query, (place * d + c) * padded + start, q)
+            store(row, c * lanes, k)
+            query_square, key_square = fma(q, q, query_square), fma(k, k, key_square)
+        if c < dv:
+            store(row, (d + c) * lanes, weight * v)
+    # |q_i| for now; times the longest key it bounds the exponents of the row
+    store(plan.bound, place * padded + start, square_root(query_square))
+    store(plan.key_norm, place * padded + start, square_root(key_square))
+    store(row, (d + dv) * lanes, weight)
+    if plan.with_entropy:
+        for lane in range(lanes):
+            w = row[d + dv, lane]
+            row[d + dv - 1, lane] = w * np.log2(w) if w > 0 else 0
+
+
+@njit(cache=True, error_model="numpy")
+def _longest_keys(plan, r, longest):
+    """The norm of the longest key of every head of a replica, longest : (heads,)."""
+    for h in range(longest.shape[0]):
+        norm = plan.like[0]
+        for j in range(plan.keys.shape[2]):
+            if not plan.key_norm[r, h, j] <= norm:  # written so that a NaN stays
+                norm = plan.key_norm[r, h, j]
+        longest[h] = norm
+
+
+@njit(cache=True, error_model="numpy")
+def _sum_unit(plan, r, i, longest, sums):
+    """sums (heads, value_dimension + 1, lanes) of one unit."""
+    for h in range(plan.query.shape[1]):
+        for row in range(i, i + plan.lanes):
+            plan.bound[r, h, row] *= longest[h]
+        sum_pairs(plan.like, plan.values, plan.mask, plan.query, plan.bound, plan.keys, sums, r, h, i)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def attend_pairs(plan, out, tangent, first, last):
+    """Write the drift of the units first..last; tangent: projected onto the sphere. Once after each projection."""
+    wide()
+    tokens, dimension = out.shape[1], out.shape[2]
+    lanes, heads, dv = plan.lanes, plan.query.shape[1], len(plan.values)
+    units = plan.bound.shape[2] // lanes
+    sums = np.empty((heads, dv + 1, lanes), out.dtype)
+    longest = np.empty(heads, out.dtype)
+    joined = np.ones((heads * dv + 1, lanes), out.dtype)  # the last row stays 1, for the bias
+    result = np.empty((dimension, lanes), out.dtype)
+    for unit in range(first, last):
+        r, start = unit // units, unit % units * lanes
+        if unit == first or start == 0:
+            _longest_keys(plan, r, longest)
+        _sum_unit(plan, r, start, longest, sums)
+        for h in range(heads):
+            _normalise(plan, r, h, start, sums, joined)
+        _finish_unit(plan, r, start, tangent, joined, result)
+        for i in range(start, min(start + lanes, tokens)):
+            for c in range(dimension):
+                out[r, i, c] = result[c, i - start]
+
+
+@njit(cache=True, error_model="numpy")
+def _normalise(plan, r, h, start, sums, joined):
+    """joined (heads * value_dimension + 1, lanes) of one head from its sums."""
+    wide()
+    lanes, dv = plan.lanes, len(plan.values)
+    at = h * (dv + 1) * lanes
+    if plan.softmax:
+        scale = divide(spread(plan.like[0] + joined.dtype.type(1)), load(sums, at + dv * lanes))
+    else:
+        for lane in range(lanes):
+            sums[h, dv, lane] = np.exp2(plan.bound[r, h, start + lane] - plan.shift)
+        scale = load(sums, at + dv * lanes)
+    for c in range(dv):
+        store(joined, (h * dv + c) * lanes, scale * load(sums, at + c * lanes))
+
+
+@njit(cache=True, error_model="numpy")
+def _finish_unit(plan, r, start, tangent, joined, result):
+    """result (dimension, lanes): the output matrix and bias, and the tangential part of it."""
+    wide()
+    lanes, padded, dimension = plan.lanes, plan.points.shape[2], result.shape[0]
+    at = r * (dimension + 1) * padded + start
+    inner = spread(plan.like[0])
+    for c in range(dimension):
+        f = load(joined, c * lanes)
+        if plan.output.size > 0:
+            f = spread(plan.like[0])
+            for p in range(joined.shape[0]):
+                f = fma(spread(plan.output[c, p]), load(joined, p * lanes), f)
+        store(result, c * lanes, f)
+        inner = fma(f, load(plan.points, at + c * padded), inner)
+    if tangent and plan.radius > 0:
+        along = inner * spread(result.dtype.type(-1.0 / (plan.radius * plan.radius)))
+        for c in range(dimension):
+            store(result, c * lanes, fma(along, load(plan.points, at + c * padded), load(result, c * lanes)))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def row_statistics_pairs(plan, log_partition, entropy, first, last):
+    """log Z and entropy, both (replicas, heads, tokens), of the units first..last of a plan with entropy."""
+    wide()
+    tokens, lanes, dv = log_partition.shape[2], plan.lanes, len(plan.values)
+    heads, units = plan.query.shape[1], plan.bound.shape[2] // plan.lanes
+    sums = np.empty((heads, dv + 1, lanes), plan.query.dtype)
+    longest = np.empty(heads, plan.query.dtype)
+    for unit in range(first, last):
+        r, start = unit // units, unit % units * lanes
+        if unit == first or start == 0:
+            _longest_keys(plan, r, longest)
+        _sum_unit(plan, r, start, longest, sums)
+        for lane in range(min(lanes, tokens - start)):
+            i = start + lane
+            for h in range(heads):
+                z = np.float64(sums[h, dv, lane])
+                mean = np.float64(sums[h, dv - 1, lane])  # of log2 a_j
+                for c in range(dv - 1):
+                    mean += np.float64(plan.query[r, h, c, i]) * sums[h, c, lane]
+                log2_partition = plan.bound[r, h, i] + np.log2(z)
+                log_partition[r, h, i] = LN2 * log2_partition
+                entropy[r, h, i] = LN2 * (log2_partition - mean / z) if z != 0 else 0.0

@@ -1,0 +1,140 @@
+"""Larger heads: the sums of a block of rows over all keys, tile by tile, with running maxima.
+
+For each block of keys in turn: the scores (rows, keys) of the tile by panel products, plus log2 a_j; the largest score
+of each row so far; 2^(score - largest) in place, the earlier sums scaled down where the largest has grown; and the
+product with the values added to the sums. Memory is O(tokens x dimension), and a row's numbers do not depend on the
+block it is computed in.
+
+Panels: an array (panels, depth, panel) holds a matrix of `depth` rows and many columns, cut into panels of
+`panel` = COLUMNS vectors, so that a panel product reads it in one sweep.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from .exponential import exp2
+from .plan import CAUSAL, NO_MASK
+from .vectors import REGISTER_BYTES, across_max, across_sum, largest, load, panel_product, spread, store, wide
+
+ROWS = 8  # of a panel product
+COLUMNS = 2  # its vectors side by side
+BLOCK_ROWS = 64
+BLOCK_KEYS = 256
+STRIDE = BLOCK_KEYS + 16  # of a row of scores; a power of two would put all rows in the same cache set
+
+
+@njit(cache=True, error_model="numpy")
+def add_product(a, a_start, a_row, a_depth, b, b_start, c, c_start, c_row, c_panel, depth, rows, columns):
+    """C += A B, flat addressing as in `panel_product`; B in panels, C's panels c_panel apart.
+
+    rows : a multiple of ROWS    columns : a multiple of the lanes of a vector
+    """
+    wide()
+    vector = REGISTER_BYTES // a.itemsize
+    panel = COLUMNS * vector
+    for p in range((columns + vector) // panel):
+        b_at = b_start + p * depth * panel
+        for row in range(0, rows, ROWS):
+            a_at, c_at = a_start + row * a_row, c_start + p * c_panel + row * c_row
+            if columns - p * panel >= panel:
+                panel_product(a, a_at, a_row, a_depth, b, b_at, panel, c, c_at, c_row, depth, 8, 2, True)
+            else:
+                panel_product(a, a_at, a_row, a_depth, b, b_at, panel, c, c_at, c_row, depth, 8, 1, True)
+
+
+@njit(cache=True, error_model="numpy")
+def sum_tiles(query, keys, values, log2_weights, mask, d, columns, start, stop, scores, sums, partition, highest):
+    """Rows start..stop, multiples of ROWS, of one replica and head.
+
+    query, keys  : (panels, at least d, panel), tokens side by side, the query times beta log2(e)
+    values       : (value panels, padded, panel), components side by side, `columns` of them in use
+    log2_weights : (padded,), -inf where there is no token
+    scores       : (BLOCK_ROWS, STRIDE), room to work in
+    sums         : (BLOCK_ROWS, value panels * panel)   out: sum_j w_ij v_j, w_ij = a_j 2^(s_ij - highest_i)
+    partition    : (BLOCK_ROWS,)                        out: sum_j w_ij      highest : (BLOCK_ROWS,)   out
+    """
+    wide()
+    panel, padded, rows = keys.shape[2], values.shape[1], stop - start
+    query_panel, key_panel = query.shape[1] * panel, keys.shape[1] * panel
+    width_of_sums = sums.shape[1]
+    sums[:rows] = 0
+    partition[:rows] = 0
+    highest[:rows] = -np.inf
+    for t in range(0, stop if mask == CAUSAL else padded, BLOCK_KEYS):
+        width = min(BLOCK_KEYS, padded - t)
+        for column in range(0, width, panel):
+            k_at = (t + column) // panel * key_panel
+            for row in range(0, rows, ROWS):
+                q_at = (start + row) // panel * query_panel + (start + row) % panel
+                s_at = row * STRIDE + column
+                panel_product(query, q_at, 1, panel, keys, k_at, panel, scores, s_at, STRIDE, d, 8, 2, False)
+        if mask != NO_MASK and t < stop and start < t + width:
+            _hide_tile(mask, scores, start, rows, t, width)
+        _exponentials(scores, log2_weights, t, width, rows, sums, partition, highest)
+        for p in range(values.shape[0]):
+            first = p * panel
+            v_at = (p * padded + t) * panel
+            # columns of one panel at a time: the panels of the values are `padded` long, not `width`
+            add_product(
+                scores,
+                0,
+                STRIDE,
+                1,
+                values,
+                v_at,
+                sums,
+                first,
+                width_of_sums,
+                0,
+                width,
+                rows,
+                min(panel, columns - first),
+            )
+
+
+@njit(cache=True, error_model="numpy")
+def _hide_tile(mask, scores, start, rows, t, width):
+    """Put -inf where a row of the tile does not see a key."""
+    for row in range(rows):
+        i = start + row
+        if mask == CAUSAL:
+            for j in range(max(i + 1, t), t + width):
+                scores[row, j - t] = -np.inf
+        elif t <= i < t + width:
+            scores[row, i - t] = -np.inf
+
+
+@njit(cache=True, error_model="numpy")
+def _exponentials(scores, log2_weights, t, width, rows, sums, partition, highest):
+    """Turn the scores of a tile into weights relative to the highest score of each row so far."""
+    wide()
+    vector = REGISTER_BYTES // scores.itemsize
+    nothing = spread(scores.dtype.type(-np.inf))
+    for row in range(rows):
+        base = row * STRIDE
+        even, odd = nothing, nothing  # two chains: one alone waits for itself
+        for j in range(0, width, COLUMNS * vector):
+            even = largest(even, load(scores, base + j) + load(log2_weights, t + j))
+            j += vector
+            odd = largest(odd, load(scores, base + j) + load(log2_weights, t + j))
+        before, top = highest[row], across_max(largest(even, odd))
+        if not top <= before:  # so that a NaN spreads
+            highest[row] = top
+            if before > -np.inf:
+                factor = np.exp2(before - top)
+                partition[row] *= factor
+                for c in range(sums.shape[1]):
+                    sums[row, c] *= factor
+        top = highest[row]
+        if top == -np.inf:  # nobody seen yet
+            scores[row, :width] = 0
+            continue
+        shift = spread(top)
+        total = shift - shift
+        for j in range(0, width, vector):
+            w = exp2(load(scores, base + j) + load(log2_weights, t + j) - shift)
+            store(scores, base + j, w)
+            total = total + w
+        partition[row] += across_sum(total)

@@ -1,0 +1,285 @@
+"""The drift where heads are larger: queries, keys and values by panel products, then the sums of `tile_sums`.
+
+The stages of one evaluation: `project_tiles` for all units of one panel of tokens, then `attend_tiles` or
+`row_statistics_tiles` for all units of ROWS tokens; each unit is written by one thread alone.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from .exponential import LN2
+from .plan import Matrices
+from .tile_sums import BLOCK_ROWS, COLUMNS, ROWS, STRIDE, add_product, sum_tiles
+from .vectors import lanes, wide
+
+Array = NDArray[np.floating]
+
+
+class TilesPlan(NamedTuple):
+    """The law and the room to work in; `padded` is tokens rounded up to whole panels of `panel` tokens.
+
+    points        : (replicas, padded, dimension)                     the retracted positions
+    transposed    : (replicas, 1, padded / panel, dimension, panel)   the same, tokens side by side
+    query, keys   : (replicas, heads, padded / panel, rows, panel)    tokens side by side
+    values        : (replicas, heads, value panels, padded, panel)    components side by side
+    columns       : components of a value, rounded up to whole vectors
+    log2_weights  : (replicas, padded)                                -inf where there is no token
+    query_matrix, key_matrix : (heads, rows, dimension)               of size 0 for the identity, as those below
+    value_matrix  : (heads, value panels, dimension, panel)
+    output_matrix : (panels, heads * value_dimension, panel)
+    """
+
+    matrices: Matrices
+    points: Array
+    transposed: Array
+    query: Array
+    keys: Array
+    values: Array
+    columns: int
+    log2_weights: Array
+    query_matrix: Array
+    key_matrix: Array
+    value_matrix: Array
+    output_matrix: Array
+
+
+def _up(count: int, step: int) -> int:
+    return -(-count // step) * step
+
+
+def _rows(matrix: Array, dimension: int) -> Array:
+    """(heads, head_dimension, dimension) with zero rows added up to whole panel products."""
+    heads, rows = matrix.shape[:2]
+    padded = np.zeros((heads, _up(rows, ROWS), dimension), matrix.dtype)
+    padded[:, :rows] = matrix
+    return padded
+
+
+def _panels(matrix: Array, panel: int) -> Array:
+    """(..., depth, columns) as (..., panels, depth, panel), zeros added."""
+    *leading, depth, columns = matrix.shape
+    padded = np.zeros((*leading, depth, _up(columns, panel)), matrix.dtype)
+    padded[..., :columns] = matrix
+    return np.ascontiguousarray(np.moveaxis(padded.reshape(*leading, depth, -1, panel), -2, -3))
+
+
+def plan_tiles(m: Matrices, shape: tuple[int, ...], dtype: np.dtype) -> TilesPlan:
+    """Room for ensembles of `shape`, and the matrices packed for the panel products."""
+    replicas, tokens, dimension = shape
+    vector = lanes(dtype)
+    panel = COLUMNS * vector
+    padded = _up(tokens, panel)
+    width = m.value_dimension + m.with_entropy
+    nothing = np.empty((0, 0, 0), dtype)
+    query_matrix = _rows(m.query, dimension) if m.query.size else nothing
+    key_matrix = _rows(m.key, dimension) if m.key.size else nothing
+    value_matrix = np.empty((0, 0, 0, 0), dtype)
+    if m.value.size:
+        with_room = np.zeros((m.heads, dimension, width), dtype)
+        with_room[:, :, : m.value_dimension] = m.value.transpose(0, 2, 1)
+        value_matrix = _panels(with_room, panel)
+    log2_weights = np.full((replicas, padded), -np.inf, dtype)
+    with np.errstate(divide="ignore"):
+        log2_weights[:, :tokens] = np.log2(m.weights)
+
+    def tokens_aside(matrix: Array) -> Array:
+        rows = matrix.shape[1] if matrix.size else dimension
+        return np.zeros((replicas, m.heads, padded // panel, rows, panel), dtype)
+
+    transposed = np.zeros((replicas, 1, padded // panel, dimension, panel), dtype)
+    return TilesPlan(
+        matrices=m,
+        points=np.zeros((replicas, padded, dimension), dtype),
+        transposed=transposed,
+        query=tokens_aside(query_matrix),
+        keys=tokens_aside(key_matrix) if key_matrix.size else transposed,
+        values=np.zeros((replicas, m.heads, _up(width, panel) // panel, padded, panel), dtype),
+        columns=_up(width, vector),
+        log2_weights=log2_weights,
+        query_matrix=query_matrix,
+        key_matrix=key_matrix,
+        value_matrix=value_matrix,
+        output_matrix=_panels(m.output.T, panel) if m.output.size else nothing,
+    )
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def project_tiles(plan, positions, tangent, first, last):
+    """Retract the tokens of the units first..last (if tangent) and fill their queries, keys and values."""
+    wide()
+    m = plan.matrices
+    tokens, dimension = positions.shape[1], positions.shape[2]
+    units, panel = plan.transposed.shape[2], plan.transposed.shape[4]
+    for unit in range(first, last):
+        r, p = unit // units, unit % units
+        start, count = p * panel, min(panel, tokens - p * panel)
+        for i in range(start, start + count):
+            scale = 1.0
+            if tangent and m.radius > 0:
+                square = 0.0
+                for c in range(dimension):
+                    square += np.float64(positions[r, i, c]) * positions[r, i, c]
+                scale = m.radius / np.sqrt(square)
+            for c in range(dimension):
+                plan.points[r, i, c] = scale * positions[r, i, c]
+        for c in range(dimension):
+            for lane in range(count):
+                plan.transposed[r, 0, p, c, lane] = plan.points[r, start + lane, c]
+        for h in range(m.heads):
+            if plan.key_matrix.size > 0:
+                _project_panel(plan.key_matrix, m.key_bias, plan.transposed, plan.keys, r, h, p)
+            if plan.query_matrix.size > 0:
+                _project_panel(plan.query_matrix, m.query_bias, plan.transposed, plan.query, r, h, p)
+            else:
+                plan.query[r, h, p] = plan.transposed[r, 0, p] * plan.query.dtype.type(m.query_scale)
+            _project_values(plan, r, h, p, count)
+
+
+@njit(cache=True, error_model="numpy")
+def _project_panel(matrix, bias, transposed, target, r, h, p):
+    """target[r, h, p] = matrix[h] @ tokens + bias, tokens side by side."""
+    rows, dimension, panel = matrix.shape[1], matrix.shape[2], transposed.shape[4]
+    target[r, h, p] = 0
+    if bias.size > 0:
+        for c in range(bias.shape[1]):
+            target[r, h, p, c] = bias[h, c]
+    t_at = (r * transposed.shape[2] + p) * dimension * panel
+    c_at = ((r * target.shape[1] + h) * target.shape[2] + p) * rows * panel
+    add_product(
+        matrix,
+        h * rows * dimension,
+        dimension,
+        1,
+        transposed,
+        t_at,
+        target,
+        c_at,
+        panel,
+        0,
+        dimension,
+        rows,
+        panel,
+    )
+
+
+@njit(cache=True, error_model="numpy")
+def _project_values(plan, r, h, p, count):
+    """The values of one panel of tokens, `count` of them real; their last component log2 a_j with entropy."""
+    m = plan.matrices
+    dimension, panel = plan.transposed.shape[3], plan.transposed.shape[4]
+    start, padded, value_panels = p * panel, plan.values.shape[3], plan.values.shape[2]
+    for vp in range(value_panels):
+        first = vp * panel
+        used = min(panel, m.value_dimension - first)
+        target = plan.values[r, h, vp]
+        for i in range(start, start + count):
+            for c in range(used):
+                target[i, c] = m.value_bias[h, first + c] if m.value_bias.size > 0 else 0
+            if plan.value_matrix.size == 0:
+                for c in range(used):
+                    target[i, c] += m.value_scale * plan.points[r, i, first + c]
+    if m.with_entropy:
+        vp, c = m.value_dimension // panel, m.value_dimension % panel
+        for i in range(start, start + count):
+            weight = plan.log2_weights[r, i]
+            plan.values[r, h, vp, i, c] = weight if weight > -np.inf else 0
+    if plan.value_matrix.size > 0:
+        t_at = (r * plan.transposed.shape[2] + p) * dimension * panel
+        w_at = h * value_panels * dimension * panel
+        v_at = ((r * m.heads + h) * value_panels * padded + start) * panel
+        add_product(
+            plan.transposed, t_at, 1, panel, plan.value_matrix, w_at,
+            plan.values, v_at, panel, padded * panel, dimension, panel, plan.columns,
+        )  # fmt: skip
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def attend_tiles(plan, out, tangent, first, last):
+    """Write the drift of the units first..last; tangent: projected onto the sphere."""
+    wide()
+    m = plan.matrices
+    dtype, tokens, dv = out.dtype, out.shape[1], m.value_dimension
+    units = plan.values.shape[3] // ROWS
+    panel = plan.values.shape[4]
+    scores = np.empty((BLOCK_ROWS, STRIDE), dtype)
+    sums = np.empty((BLOCK_ROWS, plan.values.shape[2] * panel), dtype)
+    partition, highest = np.empty(BLOCK_ROWS, dtype), np.empty(BLOCK_ROWS, dtype)
+    joined = np.zeros((BLOCK_ROWS, m.heads * dv), dtype)
+    result = np.empty((BLOCK_ROWS, plan.output_matrix.shape[0] * panel), dtype)
+    unit = first
+    while unit < last:
+        r, start = unit // units, unit % units * ROWS
+        count = min(BLOCK_ROWS // ROWS, last - unit, units - unit % units)
+        rows = count * ROWS
+        for h in range(m.heads):
+            sum_tiles(
+                plan.query[r, h], plan.keys[r, h], plan.values[r, h], plan.log2_weights[r], m.mask, m.head_dimension,
+                plan.columns, start, start + rows, scores, sums, partition, highest,
+            )  # fmt: skip
+            for row in range(rows):
+                z = partition[row]
+                if m.softmax:
+                    scale = 1 / z if z != 0 else z
+                else:
+                    scale = dtype.type(np.exp2(highest[row] - m.shift)) if z != 0 else z
+                for c in range(dv):
+                    joined[row, h * dv + c] = scale * sums[row, c]
+        if plan.output_matrix.size > 0:
+            result[:rows] = 0
+            depth, width = m.heads * dv, result.shape[1]
+            add_product(joined, 0, depth, 1, plan.output_matrix, 0, result, 0, width, panel, depth, rows, width)
+        source = result if plan.output_matrix.size > 0 else joined
+        for row in range(min(rows, tokens - start)):
+            _write_row(m, plan.points[r, start + row], source[row], tangent, out[r, start + row])
+        unit += count
+
+
+@njit(cache=True, error_model="numpy")
+def _write_row(m, point, row, tangent, out):
+    """out = row + output bias, its part along the point (dimension,) taken away where tangent."""
+    inner = 0.0
+    for c in range(out.shape[0]):
+        f = row[c]
+        if m.output_bias.size > 0:
+            f += m.output_bias[c]
+        out[c] = f
+        inner += np.float64(f) * point[c]
+    if tangent and m.radius > 0:
+        along = out.dtype.type(inner / (m.radius * m.radius))
+        for c in range(out.shape[0]):
+            out[c] -= along * point[c]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def row_statistics_tiles(plan, log_partition, entropy, first, last):
+    """log Z and entropy, both (replicas, heads, tokens), of the units first..last of a plan with entropy."""
+    wide()
+    m = plan.matrices
+    tokens, d = log_partition.shape[2], m.head_dimension
+    units, panel, dtype = plan.values.shape[3] // ROWS, plan.values.shape[4], plan.query.dtype
+    scores = np.empty((BLOCK_ROWS, STRIDE), dtype)
+    sums = np.empty((BLOCK_ROWS, plan.values.shape[2] * panel), dtype)
+    partition, highest = np.empty(BLOCK_ROWS, dtype), np.empty(BLOCK_ROWS, dtype)
+    unit = first
+    while unit < last:
+        r, start = unit // units, unit % units * ROWS
+        count = min(BLOCK_ROWS // ROWS, last - unit, units - unit % units)
+        for h in range(m.heads):
+            sum_tiles(
+                plan.query[r, h], plan.keys[r, h], plan.values[r, h], plan.log2_weights[r], m.mask, d,
+                plan.columns, start, start + count * ROWS, scores, sums, partition, highest,
+            )  # fmt: skip
+            for row in range(min(count * ROWS, tokens - start)):
+                i, z = start + row, np.float64(partition[row])
+                mean = np.float64(sums[row, d])  # of log2 a_j
+                for c in range(d):
+                    mean += np.float64(plan.query[r, h, i // panel, c, i % panel]) * sums[row, c]
+                log2_partition = highest[row] + np.log2(z)
+                log_partition[r, h, i] = LN2 * log2_partition
+                entropy[r, h, i] = LN2 * (log2_partition - mean / z) if z != 0 else 0.0
+        unit += count

@@ -1,0 +1,322 @@
+"""Observables: numbers read off an ensemble, one per replica. A new one is a function and a row of REGISTRY.
+
+Every observable is a function (ensemble, **what it takes) -> (replicas,), where what it takes is any of
+
+law         the attention law the tokens move under
+statistics  (log Z, entropy) of the attention rows, each (replicas, heads, tokens): `Attention.statistics`
+distance    the distance within which two tokens belong together
+
+and `measure` supplies them. Throughout, a_i are the token weights, m = sum_i a_i x_i, and a token of weight
+zero does not count. All is computed in float64, also for float32 tokens, and no n x n array is held.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InvalidInput
+from .attention import Attention, Matrix
+from .ensemble import Ensemble
+from .space import Space, Sphere
+
+Array = NDArray[np.float64]
+Statistics = tuple[NDArray[np.floating], NDArray[np.floating]]
+
+
+@dataclass(frozen=True)
+class Observable:
+    """A named observable.
+
+    takes : the keyword arguments the function takes, of "law", "statistics" and "distance"
+    check : raises InvalidInput, with the name in it, for a law the observable is not defined for
+    """
+
+    name: str
+    function: Callable[..., NDArray]
+    description: str
+    takes: tuple[str, ...] = ()
+    check: Callable[[str, Attention], None] | None = None
+
+    @property
+    def needs_law(self) -> bool:
+        return "law" in self.takes or "statistics" in self.takes
+
+
+def energy(ensemble: Ensemble, law: Attention, statistics: Statistics | None = None) -> Array:
+    """Interaction energy E = (1 / 2 beta) sum_ij a_i a_j exp(beta <Q x_i, K x_j>), (replicas,).
+
+    That is (1 / 2 beta) sum_i a_i Z_i. For beta = 0 it is the limit of E - 1 / (2 beta), (1/2) <Q m, K m>.
+    Where the law has biases, they are part of the queries and keys, so of log Z and of E. Unnormalised
+    attention with V = Q^T K symmetric is the gradient ascent of E, softmax attention the same in another
+    metric (arXiv:2312.10794).
+
+    E grows like exp(beta |x|^2): beyond float64 it is inf, and `log_energy` is the one to look at. Raises
+    InvalidInput unless the law has one head and no mask: only then is E defined.
+    """
+    _check_energy("energy", law)
+    if law.beta == 0.0:
+        mean = _mean_token(ensemble)
+        query = _affine(law.query, law.query_bias, mean)
+        key = _affine(law.key, law.key_bias, mean)
+        return 0.5 * np.sum(query * key, axis=-1)
+    with np.errstate(over="ignore"):
+        return np.exp(log_energy(ensemble, law, statistics)) / (2.0 * law.beta)
+
+
+def log_energy(ensemble: Ensemble, law: Attention, statistics: Statistics | None = None) -> Array:
+    """log sum_ij a_i a_j exp(beta <Q x_i, K x_j>) = log(2 beta E), (replicas,): finite at every beta.
+
+    Raises InvalidInput unless the law has one head and no mask.
+    """
+    _check_energy("log_energy", law)
+    log_partition = np.asarray(_statistics(ensemble, law, statistics)[0], np.float64)[:, 0]
+    highest = np.max(log_partition, axis=-1, keepdims=True, initial=-np.inf, where=_weights(ensemble) > 0)
+    # a token of weight zero may lie above the highest that counts
+    terms = np.exp(np.minimum(log_partition - highest, 0.0))
+    return highest[:, 0] + np.log(_average(terms, ensemble))
+
+
+def clusters(ensemble: Ensemble, distance: float | None = None) -> NDArray[np.int64]:
+    """How many clusters there are, (replicas,): components of the graph joining tokens within `distance`.
+
+    The distance is geodesic on a sphere and Euclidean in R^d; `default_cluster_distance` when not given. A
+    token belongs to a cluster when it is near to one of its tokens, not to all of them. Costs O(n) for n
+    tokens in one cluster and O(n^2) when none are near, in O(n d) memory. Raises InvalidInput for a distance
+    that is negative or not a number.
+    """
+    return _components(ensemble, distance)[0]
+
+
+def cluster_labels(ensemble: Ensemble, distance: float | None = None) -> NDArray[np.int64]:
+    """Which cluster each token is in, (replicas, tokens), numbered by first appearance; -1 for weight zero.
+
+    Arguments and errors as for `clusters`.
+    """
+    return _components(ensemble, distance)[1]
+
+
+def default_cluster_distance(space: Space) -> float:
+    """0.1 radius on a sphere, an angle of 0.1 radians; 0.1 in R^d."""
+    return 0.1 * space.radius if isinstance(space, Sphere) else 0.1
+
+
+def mean_inner_product(ensemble: Ensemble) -> Array:
+    """The mean of <x_i, x_j> over pairs i != j, weighted by a_i a_j, (replicas,).
+
+    Equal to (|m|^2 - sum a_i^2 |x_i|^2) / (1 - sum a_i^2), computed without the cancellation of that form.
+    One token alone counts as two that coincide: |x|^2.
+    """
+    return _mean_over_pairs(ensemble, _tokens(ensemble))
+
+
+def mean_cosine(ensemble: Ensemble) -> Array:
+    """The mean of cos(x_i, x_j) over pairs i != j, weighted by a_i a_j, (replicas,); 1 for one token alone.
+
+    A token at the origin has no direction: its cosine with every token is taken to be 0.
+    """
+    tokens = _tokens(ensemble)
+    length = np.linalg.norm(tokens, axis=-1, keepdims=True)
+    return _mean_over_pairs(ensemble, np.divide(tokens, length, out=np.zeros_like(tokens), where=length != 0))
+
+
+def order(ensemble: Ensemble) -> Array:
+    """The order parameter, (replicas,): |m| / r on a sphere (1 where all tokens coincide), |m| in R^d."""
+    length = np.linalg.norm(_mean_token(ensemble), axis=-1)
+    return length / ensemble.space.radius if isinstance(ensemble.space, Sphere) else length
+
+
+def attention_entropy(ensemble: Ensemble, law: Attention, statistics: Statistics | None = None) -> Array:
+    """The mean over tokens (weighted by a_i) and heads of -sum_j P_ij log P_ij, in nats, (replicas,).
+
+    log(tokens) for uniform attention and weights, 0 where every token attends to one. P is the softmax weight
+    also where the law is unnormalised.
+    """
+    entropy = np.asarray(_statistics(ensemble, law, statistics)[1], np.float64)
+    return _average(entropy.mean(axis=1), ensemble)
+
+
+def effective_rank(ensemble: Ensemble) -> Array:
+    """exp(-sum_k p_k log p_k), p = sigma / sum sigma, sigma the singular values of the rows sqrt(a_i) x_i.
+
+    (replicas,); between 1 and min(tokens, dimension), and 0 where all tokens are at the origin. With equal
+    weights these are the singular values of the token matrix up to a factor. NaN where a token is not finite.
+    Source: Roy & Vetterli, EUSIPCO 2007.
+    """
+    rows = np.sqrt(_weights(ensemble))[..., None] * _tokens(ensemble)
+    ranks = np.full(len(rows), np.nan)
+    finite = np.isfinite(rows).all(axis=(1, 2))  # LAPACK fails on a matrix with NaN
+    singular = np.linalg.svd(rows[finite], compute_uv=False)
+    total = singular.sum(axis=-1, keepdims=True)
+    share = np.divide(singular, total, out=np.zeros_like(singular), where=total > 0)
+    logs = np.log(share, out=np.zeros_like(share), where=share > 0)
+    ranks[finite] = np.where(total[:, 0] > 0, np.exp(-np.sum(share * logs, axis=-1)), 0.0)
+    return ranks
+
+
+def radius(ensemble: Ensemble) -> Array:
+    """max_i |x_i|, (replicas,)."""
+    length = np.linalg.norm(_tokens(ensemble), axis=-1)
+    return np.max(length, axis=-1, initial=0.0, where=_weights(ensemble) > 0)
+
+
+def diameter(ensemble: Ensemble) -> Array:
+    """The largest distance between two tokens, (replicas,): geodesic on a sphere, Euclidean in R^d.
+
+    Costs O(n^2) time and no memory. On a sphere it is accurate for coinciding and for opposite tokens. NaN
+    where a token is not finite.
+    """
+    from .clusters import extremes  # imports numba, which takes a while
+
+    apart, total = np.sqrt(extremes(ensemble.positions, np.atleast_2d(_weights(ensemble)))).T
+    if isinstance(ensemble.space, Sphere):
+        # |x - y| = 2 r sin(angle/2) and |x + y| = 2 r cos(angle/2) are extreme for the same pair
+        apart = 2.0 * ensemble.space.radius * np.arctan2(apart, total)
+    return np.where(np.isfinite(ensemble.positions).all(axis=(1, 2)), apart, np.nan)
+
+
+def _check_energy(name: str, law: Attention) -> None:
+    if law.heads != 1:
+        raise InvalidInput(f"{name} is defined for an attention law with one head; this one has {law.heads}")
+    if law.mask != "none":
+        raise InvalidInput(f"{name} is defined for an attention law without a mask; this one is {law.mask}")
+
+
+_ENERGY = "interaction energy (1/2 beta) sum a_i a_j exp(beta <Q x_i, K x_j>)"
+_LAW = ("law", "statistics")
+
+REGISTRY: dict[str, Observable] = {
+    observable.name: observable
+    for observable in (
+        Observable("energy", energy, _ENERGY, _LAW, _check_energy),
+        Observable("log_energy", log_energy, "log(2 beta energy), finite at every beta", _LAW, _check_energy),
+        Observable("clusters", clusters, "number of groups of tokens joined within a distance", ("distance",)),
+        Observable("mean_inner_product", mean_inner_product, "mean of <x_i, x_j> over pairs"),
+        Observable("mean_cosine", mean_cosine, "mean of cos(x_i, x_j) over pairs"),
+        Observable("order", order, "order parameter |mean token|, over the radius on a sphere"),
+        Observable("attention_entropy", attention_entropy, "mean entropy of the attention rows (nats)", _LAW),
+        Observable("effective_rank", effective_rank, "exp of the entropy of the tokens' singular values"),
+        Observable("radius", radius, "largest |x_i|"),
+        Observable("diameter", diameter, "largest distance between two tokens"),
+    )
+}
+
+
+def check_names(names: Sequence[str], law: Attention | None = None) -> None:
+    """Raise InvalidInput unless every name is in REGISTRY and, when a law is given, defined for it.
+
+    For an unknown name the message holds the nearest one and all that there are.
+    """
+    for name in names:
+        if name not in REGISTRY:
+            near = difflib.get_close_matches(str(name), REGISTRY, n=1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            raise InvalidInput(f"observables must be among {', '.join(REGISTRY)}; got {name!r}{hint}")
+        check = REGISTRY[name].check
+        if law is not None and check is not None:
+            check(name, law)
+
+
+def measure(
+    names: Sequence[str],
+    ensemble: Ensemble,
+    law: Attention | None = None,
+    *,
+    cluster_distance: float | None = None,
+    backend: str = "numba",
+    threads: int | None = None,
+) -> dict[str, NDArray]:
+    """Every named observable of one ensemble, name -> (replicas,); attention statistics are computed once.
+
+    cluster_distance is for `clusters` (default: `default_cluster_distance`); backend and threads as in
+    `Attention.drift`. Raises InvalidInput for an unknown name, for an observable of the attention without a
+    law, and for one that is not defined for this law.
+    """
+    check_names(names, law)
+    chosen = [REGISTRY[name] for name in names]
+    for observable in chosen:
+        if law is None and observable.needs_law:
+            raise InvalidInput(f"{observable.name} is an observable of the attention: it needs a law")
+    supply: dict[str, Any] = {"law": law, "distance": cluster_distance}
+    if law is not None and any("statistics" in observable.takes for observable in chosen):
+        supply["statistics"] = _statistics(ensemble, law, None, backend, threads)
+    return {
+        observable.name: observable.function(ensemble, **{key: supply[key] for key in observable.takes})
+        for observable in chosen
+    }
+
+
+def _statistics(
+    ensemble: Ensemble,
+    law: Attention,
+    statistics: Statistics | None,
+    backend: str = "numba",
+    threads: int | None = None,
+) -> Statistics:
+    if statistics is not None:
+        return statistics
+    return law.statistics(
+        ensemble.positions, space=ensemble.space, weights=ensemble.weights, backend=backend, threads=threads
+    )
+
+
+def _components(ensemble: Ensemble, distance: float | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    from .clusters import components  # imports numba, which takes a while
+
+    if distance is None:
+        distance = default_cluster_distance(ensemble.space)
+    if not distance >= 0.0:
+        raise InvalidInput(f"cluster distance must be a number of at least 0; got {distance!r}")
+    if isinstance(ensemble.space, Sphere):  # compare chords, which keep their digits where cosines lose them
+        diameter = 2.0 * ensemble.space.radius
+        chord = diameter * np.sin(min(distance / diameter, 0.5 * np.pi))
+        # at half the circumference every token is near to every other, whatever the rounding of its length
+        distance = chord if distance < 0.5 * np.pi * diameter else np.inf
+    labels = np.empty(ensemble.positions.shape[:2], np.int64)
+    counts = components(ensemble.positions, np.atleast_2d(_weights(ensemble)), float(distance) ** 2, labels)
+    return counts, labels
+
+
+def _weights(ensemble: Ensemble) -> Array:
+    assert ensemble.weights is not None  # an Ensemble fills them in
+    return np.asarray(ensemble.weights, np.float64)
+
+
+def _tokens(ensemble: Ensemble) -> Array:
+    return np.asarray(ensemble.positions, np.float64)
+
+
+def _average(values: Array, ensemble: Ensemble) -> Array:
+    """sum_i a_i values_i of (replicas, tokens), without letting 0 times inf in."""
+    weights = _weights(ensemble)
+    return np.sum(weights * np.where(weights > 0, values, 0.0), axis=-1)
+
+
+def _mean_token(ensemble: Ensemble) -> Array:
+    """m = sum_i a_i x_i, (replicas, dimension)."""
+    return np.matmul(_weights(ensemble)[..., None, :], _tokens(ensemble))[..., 0, :]
+
+
+def _mean_over_pairs(ensemble: Ensemble, vectors: Array) -> Array:
+    """The mean of <v_i, v_j> over i != j weighted by a_i a_j, (replicas,).
+
+    vectors : (replicas, tokens, dimension). Over j < i by running totals: sum_i a_i <v_i, sum_{j<i} a_j v_j>
+    divided by sum_i a_i sum_{j<i} a_j.
+    """
+    weights = np.broadcast_to(_weights(ensemble), vectors.shape[:2])
+    weighted = weights[..., None] * vectors
+    products = np.einsum("rnd,rnd->r", weighted[:, 1:], np.cumsum(weighted[:, :-1], axis=1))
+    pairs = np.einsum("rn,rn->r", weights[:, 1:], np.cumsum(weights[:, :-1], axis=1))
+    alone = np.einsum("rnd,rnd,rn->r", vectors, vectors, weights)
+    return np.divide(products, pairs, out=alone, where=pairs > 0)
+
+
+def _affine(matrix: Matrix, bias: NDArray[np.floating] | None, vectors: Array) -> Array:
+    """matrix v + bias for vectors (replicas, dimension); a number stands for a multiple of the identity."""
+    image = vectors @ matrix.T if isinstance(matrix, np.ndarray) else float(matrix) * vectors
+    return image if bias is None else image + bias
