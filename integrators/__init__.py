@@ -1,0 +1,8 @@
+"""How an ensemble moves: methods, step control, events, and the loop that all of them share."""
+
+from . import events
+from .integrate import integrate
+from .methods import METHODS
+from .solution import Solution, Statistics
+
+__all__ = ["METHODS", "Solution", "Statistics", "events", "integrate"]

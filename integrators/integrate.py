@@ -1,0 +1,190 @@
+"""The loop that moves an ensemble: one for all methods."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..particles.attention import Attention
+from ..particles.ensemble import Ensemble
+from .control import StepControl
+from .events import Event
+from .failures import not_finite, step_too_small
+from .frames import Frames
+from .methods import Course, choose
+from .solution import Solution, Statistics
+
+Array = NDArray[np.floating]
+MAX_STEPS = 10_000_000
+
+
+def integrate(
+    law: Attention | Sequence[Attention],
+    ensemble: Ensemble,
+    *,
+    t_end: float | None = None,
+    method: str = "tsit5",
+    step: float | None = None,
+    rtol: float = 1e-8,
+    atol: float = 1e-10,
+    layers: int | None = None,
+    residual: bool = True,
+    save_at: ArrayLike | None = None,
+    exact: bool = False,
+    stop: Sequence[Event] = (),
+    on_save: Callable[[int, float, Array], None] | None = None,
+    on_progress: Callable[[float, Statistics], None] | None = None,
+    backend: str = "numba",
+    threads: int | None = None,
+    max_steps: int = MAX_STEPS,
+) -> Solution:
+    """Move an ensemble under an attention law from depth 0 to t_end, or through a number of layers.
+
+    law      : one law, or for independent weights one per layer
+    t_end    : the depth to reach; with `layers` it is layers * step
+    method   : "euler", "heun", "rk4", "geodesic-euler" (fixed `step`), "bs32", "tsit5", "dp54", "dop853" (adaptive)
+    step     : the fixed step, the layer's step (default 1), or the first step of an adaptive method
+    rtol, atol : the error of a step is kept below atol + rtol |x_i|, as a root mean square over tokens
+    layers   : the discrete network x <- retract(x + step attention(x)) instead of a method; without `residual`
+               x <- retract(step attention(x))
+    save_at  : increasing depths in [0, t_end], by default both ends; between steps the method's interpolant is
+               used, or with `exact` the steps are cut to land there
+    stop     : events that end the run early; the state at the event is saved as well
+    on_save  : called with (step number, t, positions) for every frame, which are then not kept in memory
+    on_progress : called with (t, statistics) after every accepted step
+    backend, threads : as in Attention.drift
+
+    The loop: try a step; an adaptive method repeats it shorter until its error is small enough; a state that is not
+    finite ends the run; look for an event inside the step; save what is due; take the step.
+
+    A run that fails or is interrupted is returned with its status, not raised; what was saved stands. Raises
+    InvalidInput for wrong arguments, before anything is computed.
+    """
+    course = choose(
+        law, ensemble, method=method, step=step, t_end=t_end, layers=layers, residual=residual, rtol=rtol, atol=atol,
+        save_at=save_at, exact=exact, backend=backend, threads=threads, max_steps=max_steps,
+    )  # fmt: skip
+    frames = Frames(course.save_at, on_save, ensemble)
+    run = _Run(course, frames, tuple(stop), on_progress, (0.0, ensemble.positions.copy()))
+    began = time.perf_counter()
+    try:
+        status = run.to_its_end(law if isinstance(law, Attention) else law[0])
+    except KeyboardInterrupt:
+        status = "interrupted"
+    t, x = run.now
+    run.statistics.wall_seconds = time.perf_counter() - began
+    if frames.last != t and np.isfinite(x).all():
+        frames.add(run.statistics.accepted, t, x)  # where an event, a failure or the user ended it
+    return Solution(*frames.arrays(), status, run.statistics, t, x)
+
+
+@dataclass
+class _Run:
+    """One integration at work; `now` (depth, positions) is replaced as a whole, so an interrupt leaves no half step."""
+
+    course: Course
+    frames: Frames
+    stop: tuple[Event, ...]
+    on_progress: Callable[[float, Statistics], None] | None
+    now: tuple[float, Array]
+    statistics: Statistics = field(default_factory=Statistics)
+
+    def to_its_end(self, law: Attention) -> str:
+        """Step until the end, an event or a failure; the status."""
+        course, stepper, statistics = self.course, self.course.stepper, self.statistics
+        t, x = self.now
+        if self.frames.due() == 0.0:
+            self.frames.add_due(0, x)
+        stepper.start(t, x)
+        for event in self.stop:
+            if event.reached(t, x, stepper.speed()):
+                return f"stopped: {event.name}"
+        control, h = StepControl(stepper.error_order), course.first(x)
+        while t < course.t_end:
+            length, t_new = self._land(t, h)
+            error = stepper.attempt(t, length, x)
+            statistics.drift_evaluations = stepper.evaluations
+            if stepper.adaptive:
+                good, factor = control.judge(error)
+                if not good:
+                    statistics.rejected += 1
+                    h = length * factor
+                    if h < 16 * np.spacing(max(t, 1e-300)):
+                        return step_too_small(law, t, x, stepper.speed(), error)
+                    continue
+                # a step cut short to land somewhere says little about the next
+                h = max(h, length * factor) if length < h else length * factor
+            elif not np.isfinite(error):
+                return not_finite(law, t_new, x, stepper.moved)
+            event = self._event_inside(t, length, t_new, x)
+            if event is not None:
+                return f"stopped: {event.name}"
+            self._save(t, length, t_new, x)
+            stepper.accept(t_new)
+            statistics.accepted += 1
+            x, stepper.moved = stepper.moved, x
+            t = t_new
+            self.now = (t, x)
+            if self.on_progress is not None:
+                self.on_progress(t, statistics)
+            for event in self.stop:
+                if not event.located and event.reached(t, x, stepper.speed()):
+                    return f"stopped: {event.name}"
+            if statistics.accepted >= course.max_steps and t < course.t_end:
+                return f"failed: max_steps = {course.max_steps} steps were taken and the depth is {t:.6g}"
+        return "finished"
+
+    def _land(self, t: float, h: float) -> tuple[float, float]:
+        """The length of the next step and where it ends: exactly at the end, a save time to hit, or a whole step."""
+        course = self.course
+        if not course.stepper.adaptive:
+            # from the count, so that times do not drift
+            end = min((self.statistics.accepted + 1) * h, course.t_end)
+            if course.t_end - end < 1e-9 * h:
+                end = course.t_end
+            return (h if end < course.t_end or not course.stepper.continuous else end - t), end
+        target = min(course.t_end, self.frames.due() if course.exact else np.inf)
+        if t + h * (1 + 1e-12) >= target:
+            return target - t, target
+        return h, t + h
+
+    def _save(self, t: float, length: float, t_new: float, x: Array) -> None:
+        """Save the frames that are due up to t_new, the end of the step just tried."""
+        while (due := self.frames.due()) <= t_new:
+            if due == t_new:
+                self.frames.add_due(self.statistics.accepted + 1, self.course.stepper.moved)
+            else:
+                self.frames.add_due(self.statistics.accepted, self._between(t, length, x, (due - t) / length))
+
+    def _between(self, t: float, length: float, x: Array, theta: float) -> Array:
+        out = np.empty_like(x)
+        self.course.stepper.interpolate(t, length, x, theta, out)
+        return out
+
+    def _event_inside(self, t: float, length: float, t_new: float, x: Array) -> Event | None:
+        """The first located event that is true at the end of the step just tried; the run then ends where it came true.
+
+        Found by bisection on the interpolant to 1e-9 of the step, or at the end of the step where there is none.
+        """
+        stepper = self.course.stepper
+        for event in self.stop:
+            if not event.located or not event.reached(t_new, stepper.moved, None):
+                continue
+            low, high, there = 0.0, 1.0, stepper.moved.copy()
+            while stepper.continuous and high - low > 1e-9:
+                middle = 0.5 * (low + high)
+                between = self._between(t, length, x, middle)
+                if event.reached(t + middle * length, between, None):
+                    high, there = middle, between
+                else:
+                    low = middle
+            end = t_new if high == 1.0 else t + high * length
+            self._save(t, length, end, x)
+            self.statistics.accepted += 1
+            self.now = (end, there)
+            return event
+        return None

@@ -1,0 +1,93 @@
+"""Steppers that are maps: the discrete network, and the geodesic Euler step on the sphere. Fixed steps only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..particles.backends import Field
+from ..particles.space import Space
+
+Array = NDArray[np.floating]
+
+
+class Layers:
+    """One layer of the network a step: x <- retract(x + h f(x)), or retract(h f(x)) without residual connection.
+
+    f is the attention itself, with no tangential projection: on the sphere this is post-layer-normalisation. In R^d
+    without residual connection and with h = 1 it is pure attention (arXiv:2103.03404).
+    field_of : the field of layer number k (weights may be independent at every layer)
+    """
+
+    adaptive, continuous, order, error_order = False, False, 1, 0
+
+    def __init__(self, field_of: Callable[[int], Field], space: Space, x: Array, residual: bool) -> None:
+        self._field_of, self._space, self._residual = field_of, space, residual
+        self._layer = 0
+        self.evaluations = 0
+        self.moved = np.empty_like(x)
+
+    def start(self, t: float, x: Array) -> None:
+        """Nothing to compute beforehand."""
+
+    def speed(self) -> Array | None:
+        """A layer has no velocity."""
+        return None
+
+    def attempt(self, t: float, h: float, x: Array) -> float:
+        """Apply the next layer; NaN when the result is not finite."""
+        self._field_of(self._layer).attention(t, x, self.moved)
+        self.evaluations += 1
+        self.moved *= self.moved.dtype.type(h)
+        if self._residual:
+            self.moved += x
+        self.moved[...] = self._space.retract(self.moved)
+        return 0.0 if np.isfinite(self.moved).all() else np.nan
+
+    def interpolate(self, t: float, h: float, x: Array, theta: float, out: Array) -> None:
+        """There is nothing between two layers: the state after the layer."""
+        out[...] = self.moved
+
+    def accept(self, t: float) -> None:
+        """The next step is the next layer."""
+        self._layer += 1
+
+
+class GeodesicEuler:
+    """x <- exp_x(h F(x)): along the great circle of the velocity; in R^d the Euler step. Order 1."""
+
+    adaptive, continuous, order, error_order = False, True, 1, 0
+
+    def __init__(self, field: Field, space: Space, x: Array) -> None:
+        self._field, self._space = field, space
+        self.evaluations = 0
+        self.moved, self._slope = np.empty_like(x), np.empty_like(x)
+
+    def start(self, t: float, x: Array) -> None:
+        """Compute the velocity at the start of a step from x."""
+        self._field.velocity(t, x, self._slope)
+        self.evaluations += 1
+
+    def speed(self) -> Array:
+        """The velocity at the start of the next step."""
+        return self._slope
+
+    def attempt(self, t: float, h: float, x: Array) -> float:
+        """Try a step from x; NaN when the result is not finite."""
+        self._move(x, h, self.moved)
+        return 0.0 if np.isfinite(self.moved).all() else np.nan
+
+    def interpolate(self, t: float, h: float, x: Array, theta: float, out: Array) -> None:
+        """The point of the same geodesic at t + theta h."""
+        self._move(x, theta * h, out)
+
+    def accept(self, t: float) -> None:
+        """The velocity at the end of the step is the first of the next."""
+        self._field.velocity(t, self.moved, self._slope)
+        self.evaluations += 1
+
+    def _move(self, x: Array, h: float, out: Array) -> None:
+        # the retraction takes away what rounding adds over many steps
+        out[...] = self._space.retract(self._space.exponential(x, x.dtype.type(h) * self._slope))

@@ -1,0 +1,193 @@
+"""The methods by name, and the choice of one for a run: everything is checked here, before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import InvalidInput
+from ..particles.attention import Attention
+from ..particles.backends import Field, prepare
+from ..particles.ensemble import Ensemble
+from .control import first_step
+from .maps import GeodesicEuler, Layers
+from .runge_kutta import RungeKutta
+from .tableaux import TABLEAUX
+
+Array = NDArray[np.floating]
+
+
+class Stepper(Protocol):
+    """One method at work. It never loops, saves or looks at the end; the state handed in is left untouched.
+
+    adaptive, order, error_order : of the method       continuous : whether there is something between two steps
+    evaluations : drifts computed so far               moved : the end of the step just tried
+    """
+
+    adaptive: bool
+    continuous: bool
+    order: int
+    error_order: int
+    evaluations: int
+    moved: Array
+
+    def start(self, t: float, x: Array) -> None: ...
+
+    def speed(self) -> Array | None: ...
+
+    def attempt(self, t: float, h: float, x: Array) -> float: ...
+
+    def interpolate(self, t: float, h: float, x: Array, theta: float, out: Array) -> None: ...
+
+    def accept(self, t: float) -> None: ...
+
+
+@dataclass(frozen=True)
+class Method:
+    """What a user may want to know of a method: its order, and whether it controls its error."""
+
+    name: str
+    order: int
+    adaptive: bool
+
+
+METHODS = {name: Method(name, tableau.order, tableau.error is not None) for name, tableau in TABLEAUX.items()} | {
+    "geodesic-euler": Method("geodesic-euler", 1, False)
+}
+
+
+@dataclass(frozen=True)
+class Course:
+    """A checked run: who steps, how far, how long the first step is, and what is saved on the way.
+
+    h       : the fixed step, or the first step of an adaptive method once `first` was called
+    save_at : (frames,), increasing, within [0, t_end]
+    """
+
+    stepper: Stepper
+    t_end: float
+    save_at: NDArray[np.float64]
+    exact: bool
+    step: float | None
+    rtol: float
+    atol: float
+    max_steps: int
+
+    def first(self, x: Array) -> float:
+        """The first step from x, after the stepper was started."""
+        if self.step is not None:
+            return self.step
+        speed = self.stepper.speed()
+        assert speed is not None
+        return first_step(x, speed, self.stepper.error_order, self.rtol, self.atol)
+
+
+def choose(
+    law: Attention | Sequence[Attention],
+    ensemble: Ensemble,
+    *,
+    t_end: float | None,
+    method: str,
+    step: float | None,
+    rtol: float,
+    atol: float,
+    layers: int | None,
+    residual: bool,
+    save_at: ArrayLike | None,
+    exact: bool,
+    backend: str,
+    threads: int | None,
+    max_steps: int,
+) -> Course:
+    """Check the arguments of `integrate` and make the stepper. Raises InvalidInput."""
+    _check_positive("step", step)
+    _check_positive("rtol", rtol)
+    _check_positive("atol", atol)
+    _check_count("threads", threads)
+    _check_count("max_steps", max_steps)
+
+    def field_of(one: Attention) -> Field:
+        x = ensemble.positions
+        assert ensemble.weights is not None
+        return prepare(one, ensemble.space, ensemble.weights, x.shape, x.dtype, backend, threads)
+
+    if layers is not None:
+        step = 1.0 if step is None else step
+        _check_count("layers", layers)
+        if t_end is not None and t_end != layers * step:
+            raise InvalidInput(f"t_end is layers * step = {layers * step:g} for a network; got {t_end}")
+        stepper: Stepper = Layers(_layer_fields(law, layers, field_of), ensemble.space, ensemble.positions, residual)
+        t_end = layers * step
+    else:
+        if t_end is None:
+            raise InvalidInput("t_end (or layers) is needed: how deep to go")
+        if not isinstance(law, Attention):
+            raise InvalidInput("a sequence of laws needs layers: weights that change from layer to layer")
+        stepper = _make(method, field_of(law), ensemble, rtol, atol)
+        _check_positive("t_end", t_end)
+        if not stepper.adaptive and step is None:
+            raise InvalidInput(f"method {method!r} needs a step; adaptive methods are {_names(adaptive=True)}")
+    times = _save_times(save_at, t_end)
+    if not stepper.continuous or (exact and not stepper.adaptive):
+        assert step is not None
+        times = _on_grid(times, step, t_end)
+    return Course(stepper, float(t_end), times, exact, step, rtol, atol, max_steps)
+
+
+def _make(method: str, field: Field, ensemble: Ensemble, rtol: float, atol: float) -> Stepper:
+    if method in TABLEAUX:
+        return RungeKutta(TABLEAUX[method], field, ensemble.space, ensemble.positions, rtol, atol)
+    if method == "geodesic-euler":
+        return GeodesicEuler(field, ensemble.space, ensemble.positions)
+    raise InvalidInput(f"method must be one of {', '.join(METHODS)}; got {method!r}")
+
+
+def _layer_fields(
+    law: Attention | Sequence[Attention], layers: int, field_of: Callable[[Attention], Field]
+) -> Callable[[int], Field]:
+    if isinstance(law, Attention):
+        shared = field_of(law)
+        return lambda layer: shared
+    if len(law) != layers:
+        raise InvalidInput(f"there must be one law per layer: {layers}; got {len(law)}")
+    field_of(law[0])  # so that a wrong shape is found now
+    return lambda layer: field_of(law[layer])
+
+
+def _save_times(save_at: ArrayLike | None, t_end: float) -> NDArray[np.float64]:
+    times = np.array([0.0, t_end]) if save_at is None else np.atleast_1d(np.asarray(save_at, np.float64))
+    if times.ndim != 1 or times.size == 0 or not np.isfinite(times).all():
+        raise InvalidInput("save times must be a list of finite numbers")
+    outside = (times < 0) | (times > t_end * (1 + 1e-12))
+    if outside.any():
+        raise InvalidInput(f"save times must lie in [0, {t_end:g}]; got {times[outside][0]:g}")
+    if (np.diff(times) <= 0).any():
+        raise InvalidInput(f"save times must increase; got {times[1:][np.diff(times) <= 0][0]:g} too late")
+    return np.minimum(times, t_end)
+
+
+def _on_grid(times: NDArray[np.float64], step: float, t_end: float) -> NDArray[np.float64]:
+    """The same times as exact multiples of the step. Raises InvalidInput where one is none."""
+    number = np.rint(times / step)
+    off = (np.abs(number * step - times) > 1e-9 * np.maximum(times, step)) & (times != t_end)
+    if off.any():
+        raise InvalidInput(f"save times must be multiples of the step {step:g} here; got {times[off][0]:g}")
+    return np.where(times == t_end, t_end, number * step)
+
+
+def _names(adaptive: bool) -> str:
+    return ", ".join(name for name, method in METHODS.items() if method.adaptive == adaptive)
+
+
+def _check_positive(name: str, value: float | None) -> None:
+    if value is not None and not (np.isfinite(value) and value > 0):
+        raise InvalidInput(f"{name} must be a positive number; got {value}")
+
+
+def _check_count(name: str, value: int | None) -> None:
+    if value is not None and (not isinstance(value, (int, np.integer)) or value < 1):
+        raise InvalidInput(f"{name} must be an integer of at least 1; got {value!r}")

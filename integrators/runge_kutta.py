@@ -1,0 +1,70 @@
+"""The stepper of explicit Runge-Kutta methods, on the sphere and in R^d."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..particles.backends import Field
+from ..particles.space import Space, Sphere
+from .stages import attempt, combine, compiled_attempt, retract, velocity
+from .tableaux import Tableau
+
+Array = NDArray[np.floating]
+
+
+class RungeKutta:
+    """Steps of one tableau. See `Stepper` in methods.py for what its methods promise."""
+
+    def __init__(self, tableau: Tableau, field: Field, space: Space, x: Array, rtol: float, atol: float) -> None:
+        self.tableau, self.field = tableau, field
+        self.adaptive, self.continuous, self.order = tableau.error is not None, True, tableau.order
+        self.error_order = tableau.error_order
+        self.evaluations = 0
+        self._radius = space.radius if isinstance(space, Sphere) else 0.0
+        self._tolerances = (atol, rtol) if self.adaptive else (1.0, 0.0)
+        nothing = np.zeros(tableau.stages + 1)
+        self._error = nothing if tableau.error is None else tableau.error
+        self._low = nothing if tableau.low is None else tableau.low
+        self._slopes = np.zeros((tableau.slopes, *x.shape), x.dtype)
+        self._stage, self.moved = np.empty_like(x), np.empty_like(x)
+        # a small system is one compiled call per step; the numbers are the same
+        self._plan = getattr(field, "step_plan", None)
+        self._dense_ready = False
+
+    def start(self, t: float, x: Array) -> None:
+        """Compute the slope at the start of a step from x; call it once, and after x was changed from outside."""
+        velocity(self.field, t, x, self._slopes[0])
+        self.evaluations += 1
+
+    def speed(self) -> Array:
+        """The slope at the start of the next step, (replicas, tokens, dimension)."""
+        return self._slopes[0]
+
+    def attempt(self, t: float, h: float, x: Array) -> float:
+        """Try a step from x, leaving its end in `moved`; the error norm, at most 1 when it is good enough."""
+        self._dense_ready = False
+        self.evaluations += self.tableau.stages
+        run, field = (attempt, self.field) if self._plan is None else (compiled_attempt, self._plan)
+        tableau = self.tableau
+        return run(
+            field, self._radius, tableau.a, tableau.b, self._error, self._low, t, h,
+            x, self._slopes, self._stage, self.moved, *self._tolerances,
+        )  # fmt: skip
+
+    def interpolate(self, t: float, h: float, x: Array, theta: float, out: Array) -> None:
+        """The state at t + theta h inside the step just tried from x, retracted."""
+        tableau = self.tableau
+        if not self._dense_ready:
+            first = tableau.stages + 1
+            for number, row in enumerate(tableau.extra):
+                combine(self._stage, x, h, row, self._slopes, first + number)
+                velocity(self.field, t + h * row.sum(), self._stage, self._slopes[first + number])
+            self.evaluations += len(tableau.extra)
+            self._dense_ready = True
+        combine(out, x, h, tableau.weights(theta), self._slopes, tableau.slopes)
+        retract(out, self._radius)
+
+    def accept(self, t: float) -> None:
+        """The step just tried is taken: its last slope is the first of the next."""
+        self._slopes[0] = self._slopes[self.tableau.stages]

@@ -1,0 +1,42 @@
+"""What an integration returns."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.floating]
+
+
+@dataclass
+class Statistics:
+    """What a run took."""
+
+    drift_evaluations: int = 0
+    accepted: int = 0
+    rejected: int = 0
+    wall_seconds: float = 0.0
+
+    def as_dict(self) -> dict[str, float]:
+        """The numbers by name."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The end of an integration, and its frames where they were kept in memory.
+
+    times     : (frames,)
+    positions : (frames, replicas, tokens, dimension); no frames where they were handed to `on_save`
+    status    : "finished", "stopped: <event>", "interrupted" or "failed: <why>"
+    t, final  : depth and positions (replicas, tokens, dimension) at the end
+    """
+
+    times: NDArray[np.float64]
+    positions: Array
+    status: str
+    statistics: Statistics
+    t: float
+    final: Array
