@@ -1,0 +1,204 @@
+"""Read a trajectory file; positions and observables come from the disk when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import MissingExtra
+from ..particles import Euclidean, Space, Sphere
+from . import layout, opening
+from .frames import Observables, Positions
+
+if TYPE_CHECKING:
+    import xarray
+
+SPACES = {"euclidean": Euclidean, "sphere": Sphere}
+
+
+def open_trajectory(path: str | Path) -> Trajectory:
+    """Open a trajectory file, finished or left by a killed run.
+
+    Raises InvalidInput when there is no file, TrajectoryError when it is no trajectory or is damaged.
+    """
+    return Trajectory(path)
+
+
+class Trajectory:
+    """A trajectory file that is open for reading.
+
+    path          : where it stands
+    space         : where its tokens live
+    times, steps  : (frames,) float64 and int64
+    positions     : (frames, replicas, tokens, dimension), read when indexed
+    observables   : name -> (frames, replicas) or (frames, replicas, k) float64, read when looked up
+    weights       : (tokens,) or (replicas, tokens)
+    token_strings : list of strings, or None
+    scenario_text : the text of the scenario that was run
+    status        : "finished", "stopped: ...", "interrupted", "failed: ...", or "running" for a run that
+                    still goes or was killed
+    statistics, provenance : dicts
+
+    Raises InvalidInput when there is no file, TrajectoryError when it is no trajectory or is damaged.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._file = opening.open_file(self.path)
+        try:
+            self._read_constants()
+            self._read_frames()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _read_constants(self) -> None:
+        """Everything but the frames."""
+        file, path = self._file, self.path
+        with opening.guard(path, "h5md"):
+            major, minor = opening.attribute(opening.group(file, "h5md"), "version")
+            if major != layout.H5MD_VERSION[0]:
+                raise ValueError(f"it has the H5MD version {major}.{minor}; 1.x is understood")
+        with opening.guard(path, layout.SPACE):
+            space = opening.read_json(file, layout.SPACE, dict, hashed=True)
+            self.space: Space = SPACES[space.pop("kind")](**space)
+        with opening.guard(path, layout.SCENARIO):
+            self.scenario_text: str = opening.read_text(file, layout.SCENARIO, hashed=True)
+        with opening.guard(path, layout.PROVENANCE):
+            self.provenance: dict[str, Any] = opening.read_json(file, layout.PROVENANCE, dict, hashed=False)
+        with opening.guard(path, layout.OUTCOME):
+            outcome = opening.read_json(file, layout.OUTCOME, dict, hashed=False)
+            self.status, self.statistics = str(outcome["status"]), dict(outcome["statistics"])
+        with opening.guard(path, layout.WEIGHTS):
+            self.weights: NDArray[np.float64] = opening.read_array(file, layout.WEIGHTS, "f", (1, 2))
+        self.token_strings: list[str] | None = None
+        with opening.guard(path, layout.TOKEN_STRINGS):
+            if opening.has(file, layout.TOKEN_STRINGS):
+                strings = opening.read_json(file, layout.TOKEN_STRINGS, list, hashed=True)
+                self.token_strings = [str(string) for string in strings]
+
+    def _read_frames(self) -> None:
+        """Find the datasets that grow, and the number of frames that all of them hold."""
+        file, path = self._file, self.path
+        with opening.guard(path, layout.OBSERVABLES):
+            observables = {name: layout.observable(name) for name in opening.group(file, layout.OBSERVABLES)}
+        expected: dict[str, tuple[str, tuple[int, ...]]] = {
+            layout.POSITION: ("f", (3,)),
+            layout.STEP: ("i", (1,)),
+            layout.TIME: ("f", (1,)),
+            **dict.fromkeys(observables.values(), ("f", (2, 3))),
+        }
+        values: dict[str, h5py.Dataset] = {}
+        for name, (kinds, ranks) in expected.items():
+            with opening.guard(path, name):
+                values[name] = opening.dataset(file, name, kinds, ranks)
+        with opening.guard(path, layout.FRAMES_COMMITTED):
+            (committed,) = opening.read_array(file, layout.FRAMES_COMMITTED, "i", (1,))
+            frames = min(int(committed), *(len(value) for value in values.values()))
+            if frames < 0:
+                raise ValueError(f"it is {frames}")
+        for name, value in values.items():
+            with opening.guard(path, name):
+                opening.check_stored(value, frames)
+
+        with opening.guard(path, layout.POSITION):
+            position = values[layout.POSITION]
+            replicas, tokens = self._replicas_and_tokens(*position.shape[1:])
+            self.positions = Positions(path, position, (frames, replicas, tokens, self.space.dimension))
+        with opening.guard(path, layout.TIME):
+            self.times: NDArray[np.float64] = values[layout.TIME][:frames]
+            if not np.isfinite(self.times).all() or (np.diff(self.times) < 0).any():
+                raise ValueError("times must be finite and not decrease")
+        with opening.guard(path, layout.STEP):
+            self.steps: NDArray[np.int64] = values[layout.STEP][:frames]
+        for name in observables.values():
+            with opening.guard(path, name):
+                if values[name].shape[1] != replicas:
+                    raise ValueError(f"{values[name].shape[1]} replicas, where the positions have {replicas}")
+        stored = {name: values[place] for name, place in observables.items()}
+        self.observables: Mapping[str, NDArray[np.float64]] = Observables(path, stored, frames)
+
+    def _replicas_and_tokens(self, particles: int, dimension: int) -> tuple[int, int]:
+        """How the particle axis divides; ValueError unless everything in the file agrees with it."""
+        box = int(opening.attribute(opening.group(self._file, layout.BOX), "dimension"))
+        if not box == dimension == self.space.dimension:
+            raise ValueError(f"{dimension} components, a box of {box} and a space of {self.space.dimension}")
+        replica = opening.read_array(self._file, layout.REPLICA_INDEX, "iu", (1,))
+        token = opening.read_array(self._file, layout.TOKEN_INDEX, "iu", (1,))
+        if not len(replica) == len(token) == particles > 0:
+            raise ValueError(f"{particles} particles, but {len(replica)} and {len(token)} of their indices")
+        replicas = int(replica[-1]) + 1
+        tokens = particles // replicas if replicas > 0 else 0
+        regular = np.arange(particles)
+        if tokens == 0 or (replica != regular // tokens).any() or (token != regular % tokens).any():
+            raise ValueError("its particles are not replicas of equally many tokens, one after the other")
+        if self.weights.shape not in ((tokens,), (replicas, tokens)):
+            raise ValueError(f"{replicas} x {tokens} tokens, but weights of the shape {self.weights.shape}")
+        if self.token_strings is not None and len(self.token_strings) != tokens:
+            raise ValueError(f"{tokens} tokens, but {len(self.token_strings)} token strings")
+        return replicas, tokens
+
+    @property
+    def replicas(self) -> int:
+        return self.positions.shape[1]
+
+    @property
+    def tokens(self) -> int:
+        return self.positions.shape[2]
+
+    @property
+    def dimension(self) -> int:
+        return self.positions.shape[3]
+
+    def to_xarray(self, frames: slice = slice(None)) -> xarray.Dataset:
+        """Positions (time, replica, token, component), observables (time, replica[, <name>_entry]), weights.
+
+        All is read into memory; `frames` takes a part of a large file. Raises MissingExtra without xarray.
+        """
+        try:
+            import xarray
+        except ImportError:
+            raise MissingExtra("to_xarray needs xarray: pip install 'attndyn[xarray]'") from None
+        weights = ("token",) if self.weights.ndim == 1 else ("replica", "token")
+        variables: dict[str, Any] = {
+            "positions": (("time", "replica", "token", "component"), self.positions[frames]),
+            "weights": (weights, self.weights),
+        }
+        for name, values in self.observables.items():
+            variables[name] = (("time", "replica", f"{name}_entry")[: values.ndim], values[frames])
+        coordinates: dict[str, Any] = {
+            "time": self.times[frames],
+            "step": ("time", self.steps[frames]),
+        }
+        if self.token_strings is not None:
+            coordinates["token_string"] = ("token", self.token_strings)
+        attributes = {"status": self.status, "scenario": self.scenario_text, "space": repr(self.space)}
+        return xarray.Dataset(variables, coordinates, attributes)
+
+    def close(self) -> None:
+        """Close the file; what was read before stays."""
+        self._file.close()
+
+    def __enter__(self) -> Trajectory:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def __repr__(self) -> str:
+        frames, replicas, tokens, dimension = self.positions.shape
+        return (
+            f"<Trajectory {str(self.path)!r}: {frames} frames, {replicas} x {tokens} tokens, "
+            f"{self.space.name} of dimension {dimension}, {self.status}>"
+        )
