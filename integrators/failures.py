@@ -11,10 +11,13 @@ Array = NDArray[np.floating]
 
 
 def not_finite(law: Attention, t: float, x: Array, moved: Array) -> str:
-    """A step of fixed size gave positions that are not finite; x is where it began."""
+    """A step of fixed size gave positions, or a drift there, that are not finite; x is where it began."""
     bad = ~np.isfinite(moved).all(axis=-1)
-    replica, token = np.unravel_index(int(np.argmax(bad if bad.any() else np.linalg.norm(x, axis=-1))), bad.shape)
-    return f"failed: the state is not finite at depth {t:.6g} ({_where(replica, token, x)}){_cause(law)}"
+    what = "state" if bad.any() else "drift"
+    # the longest of the tokens that failed: within a step it takes the others with it
+    lengths = np.where(bad | ~bad.any(), np.linalg.norm(x, axis=-1), -1.0)
+    replica, token = np.unravel_index(int(np.argmax(lengths)), lengths.shape)
+    return f"failed: the {what} is not finite at depth {t:.6g} ({_where(replica, token, x)}){_cause(law)}"
 
 
 def step_too_small(law: Attention, t: float, x: Array, speed: Array | None, error: float) -> str:

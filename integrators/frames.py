@@ -42,7 +42,7 @@ class Frames:
         if self._on_save is None:
             self._kept.append((t, positions.copy()))
         else:
-            self._on_save(step, t, positions)
+            self._on_save(step, t, positions.copy())  # the stepper writes into its own again
 
     def arrays(self) -> tuple[NDArray[np.float64], Array]:
         """times (frames,) and positions (frames, replicas, tokens, dimension) of what was kept in memory."""

@@ -77,7 +77,9 @@ def integrate(
         status = "interrupted"
     t, x = run.now
     run.statistics.wall_seconds = time.perf_counter() - began
-    if frames.last != t and np.isfinite(x).all():
+    run.statistics.drift_evaluations = course.stepper.evaluations  # those of the last interpolant included
+    behind = frames.last is None or frames.last < t
+    if status != "finished" and behind and np.isfinite(x).all():
         frames.add(run.statistics.accepted, t, x)  # where an event, a failure or the user ended it
     return Solution(*frames.arrays(), status, run.statistics, t, x)
 
@@ -123,7 +125,7 @@ class _Run:
             event = self._event_inside(t, length, t_new, x)
             if event is not None:
                 return f"stopped: {event.name}"
-            self._save(t, length, t_new, x)
+            self._save(t, length, t_new, x, stepper.moved)
             stepper.accept(t_new)
             statistics.accepted += 1
             x, stepper.moved = stepper.moved, x
@@ -146,17 +148,18 @@ class _Run:
             end = min((self.statistics.accepted + 1) * h, course.t_end)
             if course.t_end - end < 1e-9 * h:
                 end = course.t_end
-            return (h if end < course.t_end or not course.stepper.continuous else end - t), end
+            shorter = course.stepper.continuous and end - t < h * (1 - 1e-9)
+            return (end - t if shorter else h), end
         target = min(course.t_end, self.frames.due() if course.exact else np.inf)
         if t + h * (1 + 1e-12) >= target:
             return target - t, target
         return h, t + h
 
-    def _save(self, t: float, length: float, t_new: float, x: Array) -> None:
-        """Save the frames that are due up to t_new, the end of the step just tried."""
+    def _save(self, t: float, length: float, t_new: float, x: Array, at_end: Array) -> None:
+        """Save the frames that are due up to t_new, within the step just tried from x, where the state is at_end."""
         while (due := self.frames.due()) <= t_new:
             if due == t_new:
-                self.frames.add_due(self.statistics.accepted + 1, self.course.stepper.moved)
+                self.frames.add_due(self.statistics.accepted + 1, at_end)
             else:
                 self.frames.add_due(self.statistics.accepted, self._between(t, length, x, (due - t) / length))
 
@@ -166,25 +169,25 @@ class _Run:
         return out
 
     def _event_inside(self, t: float, length: float, t_new: float, x: Array) -> Event | None:
-        """The first located event that is true at the end of the step just tried; the run then ends where it came true.
+        """The located event that came true first in the step just tried, if any; the run then ends where it did.
 
         Found by bisection on the interpolant to 1e-9 of the step, or at the end of the step where there is none.
         """
         stepper = self.course.stepper
-        for event in self.stop:
-            if not event.located or not event.reached(t_new, stepper.moved, None):
-                continue
-            low, high, there = 0.0, 1.0, stepper.moved.copy()
-            while stepper.continuous and high - low > 1e-9:
-                middle = 0.5 * (low + high)
-                between = self._between(t, length, x, middle)
-                if event.reached(t + middle * length, between, None):
-                    high, there = middle, between
-                else:
-                    low = middle
-            end = t_new if high == 1.0 else t + high * length
-            self._save(t, length, end, x)
-            self.statistics.accepted += 1
-            self.now = (end, there)
-            return event
-        return None
+        true = [event for event in self.stop if event.located and event.reached(t_new, stepper.moved, None)]
+        if not true:
+            return None
+        low, high, there = 0.0, 1.0, stepper.moved.copy()
+        while stepper.continuous and high - low > 1e-9:
+            middle = 0.5 * (low + high)
+            between = self._between(t, length, x, middle)
+            earlier = [event for event in true if event.reached(t + middle * length, between, None)]
+            if earlier:
+                high, there, true = middle, between, earlier
+            else:
+                low = middle
+        end = t_new if high == 1.0 else t + high * length
+        self._save(t, length, end, x, there)
+        self.statistics.accepted += 1
+        self.now = (end, there)
+        return true[0]

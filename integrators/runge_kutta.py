@@ -23,10 +23,13 @@ class RungeKutta:
         self.evaluations = 0
         self._radius = space.radius if isinstance(space, Sphere) else 0.0
         self._tolerances = (atol, rtol) if self.adaptive else (1.0, 0.0)
-        nothing = np.zeros(tableau.stages + 1)
-        self._error = nothing if tableau.error is None else tableau.error
-        self._low = nothing if tableau.low is None else tableau.low
+        self._rows = np.vstack([tableau.a, tableau.b])
+        self._nodes = self._rows.sum(axis=1)
+        self._error = np.zeros(tableau.stages + 1) if tableau.error is None else tableau.error
+        self._low = np.zeros(0) if tableau.low is None else tableau.low
         self._slopes = np.zeros((tableau.slopes, *x.shape), x.dtype)
+        self._first, self._last = self._slopes[0], self._slopes[tableau.stages]
+        self._stages = tableau.stages
         self._stage, self.moved = np.empty_like(x), np.empty_like(x)
         # a small system is one compiled call per step; the numbers are the same
         self._plan = getattr(field, "step_plan", None)
@@ -34,21 +37,20 @@ class RungeKutta:
 
     def start(self, t: float, x: Array) -> None:
         """Compute the slope at the start of a step from x; call it once, and after x was changed from outside."""
-        velocity(self.field, t, x, self._slopes[0])
+        velocity(self.field, t, x, self._first)
         self.evaluations += 1
 
     def speed(self) -> Array:
         """The slope at the start of the next step, (replicas, tokens, dimension)."""
-        return self._slopes[0]
+        return self._first
 
     def attempt(self, t: float, h: float, x: Array) -> float:
         """Try a step from x, leaving its end in `moved`; the error norm, at most 1 when it is good enough."""
         self._dense_ready = False
-        self.evaluations += self.tableau.stages
+        self.evaluations += self._stages
         run, field = (attempt, self.field) if self._plan is None else (compiled_attempt, self._plan)
-        tableau = self.tableau
         return run(
-            field, self._radius, tableau.a, tableau.b, self._error, self._low, t, h,
+            field, self._radius, self._rows, self._nodes, self._error, self._low, t, h,
             x, self._slopes, self._stage, self.moved, *self._tolerances,
         )  # fmt: skip
 
@@ -67,4 +69,4 @@ class RungeKutta:
 
     def accept(self, t: float) -> None:
         """The step just tried is taken: its last slope is the first of the next."""
-        self._slopes[0] = self._slopes[self.tableau.stages]
+        np.copyto(self._first, self._last)

@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit, types
 from numba.extending import overload
 
-from ..particles.backends.compiled.pairs import PairsPlan, attend_pairs, project_pairs
+from ..particles.backends.compiled.pairs import PairsPlan, attend, project
 
 
 def velocity(field, t, x, out):
@@ -25,8 +25,10 @@ def _compiled_velocity(field, t, x, out):
 
     def evaluate(field, t, x, out):
         units = field.bound.shape[0] * (field.bound.shape[2] // field.lanes)
-        project_pairs(field, x, True, 0, units)
-        attend_pairs(field, out, True, 0, units)
+        # not the literals 0 and True, for which Numba would compile the kernels once more
+        first, tangent = units - units, units >= 0
+        project(field, x, tangent, first, units)
+        attend(field, out, tangent, first, units)
 
     return evaluate
 
@@ -65,10 +67,10 @@ def error_norm(x, moved, h, slopes, error, low, atol, rtol):
     """The largest over replicas of sqrt(mean_i (|error_i| / scale_i)^2), scale_i = atol + rtol max(|x_i|, |x'_i|).
 
     error_i is the vector of token i, so that the norm does not change when all tokens are rotated. With a second
-    estimate (`low` not all zero) |error|^2 is divided by sqrt(|error|^2 + 0.01 |low|^2), as dop853 does.
+    estimate (`low` not empty) |error|^2 is divided by sqrt(|error|^2 + 0.01 |low|^2), as dop853 does.
     """
     replicas, tokens, dimension = x.shape
-    two = np.any(low != 0.0)
+    two = low.size > 0
     largest = 0.0
     for r in range(replicas):
         high_sum, low_sum = 0.0, 0.0
@@ -91,24 +93,27 @@ def error_norm(x, moved, h, slopes, error, low, atol, rtol):
         if two and high_sum > 0.0:
             high_sum = high_sum * high_sum / (high_sum + 0.01 * low_sum)
         norm = abs(h) * np.sqrt(high_sum / tokens)
-        if not norm <= largest:  # so that a NaN stays
+        if norm > largest or np.isnan(norm):  # a NaN stays
             largest = norm
     return largest
 
 
-def attempt(field, radius, a, b, error, low, t, h, x, slopes, stage, moved, atol, rtol):
+def attempt(field, radius, rows, nodes, error, low, t, h, x, slopes, stage, moved, atol, rtol):
     """Try a step of size h from x, whose slope is slopes[0]: fill the other slopes and `moved`, return the error norm.
+
+    rows : (stages + 1, stages), the matrix a of the tableau with the weights b below it; nodes : (stages + 1,), its
+    row sums
 
     Stages lie off a sphere by O(h^2), where the velocity is that of the retracted point; only the end of the step is
     retracted, which keeps the order. The error norm is NaN when anything is not finite, also without error weights.
     """
-    stages = b.shape[0]
-    for s in range(1, stages):
-        combine(stage, x, h, a[s], slopes, s)
-        velocity(field, t + h * a[s].sum(), stage, slopes[s])
-    combine(moved, x, h, b, slopes, stages)
-    retract(moved, radius)
-    velocity(field, t + h, moved, slopes[stages])
+    stages = rows.shape[1]
+    for s in range(1, stages + 1):
+        target = moved if s == stages else stage
+        combine(target, x, h, rows[s], slopes, s)
+        if s == stages:
+            retract(target, radius)
+        velocity(field, t + h * nodes[s], target, slopes[s])
     return error_norm(x, moved, h, slopes, error, low, atol, rtol)
 
 

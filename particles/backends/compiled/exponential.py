@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit, types
+from numba.cpython.unsafe.tuple import tuple_setitem
 from numba.extending import overload
 
 from .vectors import Vector, fma, largest, scale_by_power, spread
@@ -46,34 +47,38 @@ _MAGIC64, _MAGIC32 = 6755399441055744.0, np.float32(12582912.0)
 _LEAST64, _LEAST32 = -1022.0, np.float32(-126.0)
 
 
-def exp2(y):
-    """2^y, lane by lane (in compiled code)."""
-    raise NotImplementedError("exp2 of a vector exists in compiled code only")
+def exp2(ys):
+    """2^y, lane by lane, of each vector of a tuple (in compiled code).
+
+    Several at once, step by step side by side: one alone is a chain of steps that wait for each other.
+    """
+    raise NotImplementedError("exp2 of vectors exists in compiled code only")
 
 
 @overload(exp2)
-def _exp2(y):
-    if isinstance(y, Vector):
-        return (lambda y: _exp2_float64(y)) if y.number == types.float64 else (lambda y: _exp2_float32(y))
+def _exp2(ys):
+    if isinstance(ys, types.UniTuple) and isinstance(ys.dtype, Vector):
+        return (lambda ys: _exp2_float64(ys)) if ys.dtype.number == types.float64 else (lambda ys: _exp2_float32(ys))
 
 
-@njit(cache=True)
-def _exp2_float64(y):
-    y = largest(y, spread(_LEAST64))
-    marked = y + spread(_MAGIC64)
-    f = y - (marked - spread(_MAGIC64))
-    value = spread(_C64[0])
-    for power in range(1, len(_C64)):
-        value = fma(value, f, spread(_C64[power]))
-    return scale_by_power(value, marked)
+def _exp2_of(coefficients, magic, least):
+    def exp2_of_tuple(ys):
+        marked, f, value = ys, ys, ys
+        for u in range(len(ys)):
+            y = largest(ys[u], spread(least))
+            m = y + spread(magic)
+            marked = tuple_setitem(marked, u, m)
+            f = tuple_setitem(f, u, y - (m - spread(magic)))
+            value = tuple_setitem(value, u, spread(coefficients[0]))
+        for power in range(1, len(coefficients)):
+            for u in range(len(ys)):
+                value = tuple_setitem(value, u, fma(value[u], f[u], spread(coefficients[power])))
+        for u in range(len(ys)):
+            value = tuple_setitem(value, u, scale_by_power(value[u], marked[u]))
+        return value
+
+    return njit(exp2_of_tuple, cache=True)
 
 
-@njit(cache=True)
-def _exp2_float32(y):
-    y = largest(y, spread(_LEAST32))
-    marked = y + spread(_MAGIC32)
-    f = y - (marked - spread(_MAGIC32))
-    value = spread(_C32[0])
-    for power in range(1, len(_C32)):
-        value = fma(value, f, spread(_C32[power]))
-    return scale_by_power(value, marked)
+_exp2_float64 = _exp2_of(_C64, _MAGIC64, _LEAST64)
+_exp2_float32 = _exp2_of(_C32, _MAGIC32, _LEAST32)

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 from typing import TYPE_CHECKING
 
+import numba
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ...space import Space
-from .pairs import LARGEST_DIMENSION, attend_pairs, plan_pairs, project_pairs, row_statistics_pairs
-from .plan import CAUSAL, matrices
+from . import pairs, tiles
+from .exponential import LN2
+from .plan import CAUSAL, Matrices, averaging_keys, matrices
 from .schedule import SMALLEST_SHARE, default_threads, in_parallel
-from .tile_sums import ROWS
-from .tiles import attend_tiles, plan_tiles, project_tiles, row_statistics_tiles
-from .vectors import lanes
 
 if TYPE_CHECKING:
     from ...attention import Attention
 
 Array = NDArray[np.floating]
+logger = logging.getLogger(__name__)
 
 
 class CompiledField:
@@ -33,62 +35,75 @@ class CompiledField:
         dtype: DTypeLike,
         threads: int | None = None,
     ) -> None:
-        self._arguments = law, space, weights, shape, np.dtype(dtype)
-        self.threads = threads or default_threads()
-        m = matrices(*self._arguments, with_entropy=False)
-        self.small = max(m.head_dimension, m.value_dimension) <= LARGEST_DIMENSION
-        self.plan = (plan_pairs if self.small else plan_tiles)(m, shape, self._arguments[-1])
-        # nanoseconds, roughly, of projecting a token and of the attention: enough to know how many threads to wake
-        self._token_cost = 0.05 * (m.query.size + m.key.size + m.value.size) + 3.0 * shape[2] + 20.0
-        self._cost = _cost(m, shape, self._arguments[-1])
+        self._shape, self._dtype = shape, np.dtype(dtype)
+        self._threads = threads or default_threads()
+        self._matrices = matrices(law, space, weights, shape, self._dtype)
+        m = self._matrices
+        # two modules with the same functions
+        self._kernels = pairs if max(m.head_dimension, m.value_dimension) <= pairs.LARGEST_DIMENSION else tiles
+        self._plan = self._kernels.make_plan(m, shape, self._dtype)
+        _announce(self._kernels.attend, numba.typeof(self._plan))
+        # nanoseconds, roughly, of projecting all tokens and of the attention: enough to know how many threads to wake
+        self._project_cost = shape[0] * shape[1] * (0.05 * (m.query.size + m.key.size + m.value.size) + 3.0 * shape[2])
+        self._attend_cost = _attend_cost(m, shape, self._dtype)
         # what a compiled step can work on directly: a small system, computed on one thread anyway
-        self.step_plan = self.plan if self.small and self._cost < SMALLEST_SHARE else None
+        self.step_plan = self._plan if self._kernels is pairs and self._attend_cost < SMALLEST_SHARE else None
 
     def velocity(self, t: float, positions: Array, out: Array) -> None:
         """See `Field.velocity`."""
-        self._evaluate(positions, out, tangent=True)
+        self._project(self._plan, positions, tangent=True)
+        self._attend(self._plan, out, tangent=True)
 
     def attention(self, t: float, positions: Array, out: Array) -> None:
         """See `Field.attention`."""
-        self._evaluate(positions, out, tangent=False)
+        self._project(self._plan, positions, tangent=False)
+        self._attend(self._plan, out, tangent=False)
 
     def statistics(self, positions: Array) -> tuple[Array, Array]:
-        """See `Field.statistics`."""
-        m = matrices(*self._arguments, with_entropy=True)
-        shape, dtype = self._arguments[3:]
-        plan = (plan_pairs if self.small else plan_tiles)(m, shape, dtype)
-        log_partition = np.empty((shape[0], m.heads, shape[1]))
-        entropy = np.empty_like(log_partition)
-        self._project(plan, positions, False)
-        rows = row_statistics_pairs if self.small else row_statistics_tiles
-        units = self._units(plan)
-        in_parallel(lambda a, b: rows(plan, log_partition, entropy, a, b), units, self._cost, self.threads)
-        return log_partition, entropy
+        """See `Field.statistics`: the entropy of a row is log Z_i - sum_j P_ij s_ij - sum_j P_ij log a_j.
 
-    def _evaluate(self, positions: Array, out: Array, tangent: bool) -> None:
-        plan = self.plan
-        self._project(plan, positions, tangent)
-        attend = attend_pairs if self.small else attend_tiles
-        in_parallel(lambda a, b: attend(plan, out, tangent, a, b), self._units(plan), self._cost, self.threads)
+        The second term is <q_i, sum_j P_ij k_j>, so the row's average key is all that is needed; the third, which
+        only differs between rows where weights do, is one more average.
+        """
+        (replicas, tokens, _), m, kernels = self._shape, averaging_keys(self._matrices), self._kernels
+        plan = kernels.make_plan(m, self._shape, self._dtype)
+        average = np.empty((replicas, tokens, m.heads * m.head_dimension), self._dtype)
+        by_head = np.moveaxis(average.reshape(replicas, tokens, m.heads, -1), 2, 1)
+        self._project(plan, positions, tangent=False)
+        self._attend(plan, average, tangent=False)
+        log2_partition = kernels.log2_partitions(plan, tokens)
+        mean_score = np.einsum("rhic,rhic->rhi", kernels.queries(plan, tokens), by_head, dtype=np.float64)
+        weights = m.weights.astype(np.float64)
+        logs = np.log2(weights, out=np.zeros_like(weights), where=weights > 0)
+        mean_log_weight = logs[:, None, :1]
+        if (weights != weights[:, :1]).any():
+            self._project(plan, positions, tangent=False)
+            kernels.replace_values(plan, logs)
+            self._attend(plan, average, tangent=False)
+            mean_log_weight = by_head[..., 0]
+        entropy = np.where(np.isneginf(log2_partition), 0.0, log2_partition - mean_score - mean_log_weight)
+        return LN2 * log2_partition, LN2 * entropy
 
     def _project(self, plan, positions: Array, tangent: bool) -> None:
-        project = project_pairs if self.small else project_tiles
-        shape = self._arguments[3]
-        cost = shape[0] * shape[1] * self._token_cost
-        units = self._units(plan) if self.small else plan.transposed.shape[0] * plan.transposed.shape[2]
-        in_parallel(lambda a, b: project(plan, positions, tangent, a, b), units, cost, self.threads)
+        project, units = self._kernels.project, self._kernels.token_units(plan)
+        in_parallel(lambda a, b: project(plan, positions, tangent, a, b), units, self._project_cost, self._threads)
 
-    def _units(self, plan) -> int:
-        """How many ranges of rows the attention falls into."""
-        if self.small:
-            return plan.bound.shape[0] * (plan.bound.shape[2] // lanes(plan.bound.dtype))
-        return plan.values.shape[0] * (plan.values.shape[3] // ROWS)
+    def _attend(self, plan, out: Array, tangent: bool) -> None:
+        attend, units = self._kernels.attend, self._kernels.units(plan)
+        in_parallel(lambda a, b: attend(plan, out, tangent, a, b), units, self._attend_cost, self._threads)
 
 
-def _cost(m, shape: tuple[int, ...], dtype: np.dtype) -> float:
+def _attend_cost(m: Matrices, shape: tuple[int, ...], dtype: np.dtype) -> float:
     """Nanoseconds of the attention on one thread, roughly."""
-    pairs = shape[0] * shape[1] ** 2 * m.heads * (0.5 if m.mask == CAUSAL else 1.0)
-    return (
-        pairs * (0.4 + 0.025 * (m.head_dimension + m.value_dimension)) * (dtype.itemsize / 8)
-        + 20.0 * shape[0] * shape[1]
-    )
+    rows = shape[0] * shape[1] * m.heads
+    pairs_seen = rows * shape[1] * (0.5 if m.mask == CAUSAL else 1.0)
+    return pairs_seen * (0.4 + 0.025 * (m.head_dimension + m.value_dimension)) * dtype.itemsize / 8 + 5.0 * rows
+
+
+@functools.cache
+def _announce(kernel, plan_type) -> None:
+    """Say, through `logging`, that kernels for this kind of plan are not on disk yet and will be compiled now."""
+    # Numba has no public question for this; the index is what it looks a compiled function up in
+    index = kernel._cache._cache_file._load_index()
+    if not any(signature[0] == plan_type for signature, *_ in index):
+        logger.info("compiling kernels (once on this machine for this dimension and number type) ...")

@@ -38,28 +38,34 @@ from .vectors import (
     zero_vectors,
 )
 
-CHUNK = 256
+CHUNK = 256  # keys whose sums are added up before they join the others
+TOGETHER = 4  # keys whose exponentials are computed side by side
 # below these sums the terms that the clamp of exp2 has cut could be seen
 _LEAST_SUM64, _LEAST_SUM32 = 1e-280, 1e-28
 
 
-@njit(cache=True, error_model="numpy")
+@njit(inline="always")
 def sum_pairs(like, values, mask, query, bound, keys, sums, r, h, i):
     """The sums of the rows i, i + 1, ... of one vector; replaces their bounds where these are too loose.
 
     like, values : tuples as long as the head and the value dimension, of zeros of the arrays' type
     """
     wide()
-    _sum_rows(like, values, mask, query, bound, keys, sums, r, h, i)
     least = _LEAST_SUM64 if query.itemsize == 8 else _LEAST_SUM32
-    if not across_min(load(sums, (h * sums.shape[1] + len(values)) * sums.shape[2])) > least:
-        _tighten(like, mask, query, bound, keys, r, h, i)
-        _sum_rows(like, values, mask, query, bound, keys, sums, r, h, i)
+    for tight in (False, True):
+        if tight:
+            _tighten(like, mask, query, bound, keys, r, h, i)
+        _sum_rows(like, values, mask, tight, query, bound, keys, sums, r, h, i)
+        if across_min(load(sums, (h * sums.shape[1] + len(values)) * sums.shape[2])) > least:
+            break
 
 
-@njit(cache=True, error_model="numpy")
-def _sum_rows(like, values, mask, query, bound, keys, sums, r, h, i):
-    """The sums of the vector of rows i over all keys they see, in chunks that are added up: less rounding."""
+@njit(inline="always")
+def _sum_rows(like, values, mask, tight, query, bound, keys, sums, r, h, i):
+    """The sums of the vector of rows i over all keys they see, in chunks that are added up: less rounding.
+
+    tight : the bound is the largest exponent of a token with weight; one without may lie above it
+    """
     wide()
     d, dv, padded = len(like), len(values), query.shape[3]
     lanes = REGISTER_BYTES // query.itemsize
@@ -74,12 +80,13 @@ def _sum_rows(like, values, mask, query, bound, keys, sums, r, h, i):
     j = 0
     while j < last:
         beside = mask != NO_MASK and i <= j < i + lanes  # keys that are themselves among these rows
-        if beside:
-            stop = min(i + lanes, last)
-            part = _sum_keys(like, values, (mask,), i, q, shift, keys, r, h, j, stop)
+        stop = min(j + CHUNK, i if mask != NO_MASK and j < i else last)
+        if beside or tight or stop - j < TOGETHER:
+            stop = min(i + lanes, last) if beside else stop
+            part = _sum_keys_one_by_one(like, values, mask if beside else NO_MASK, i, q, shift, keys, r, h, j, stop)
         else:
-            stop = min(j + CHUNK, last) if mask == NO_MASK or j > i else min(j + CHUNK, i)
-            part = _sum_keys(like, values, (), i, q, shift, keys, r, h, j, stop)
+            stop -= (stop - j) % TOGETHER
+            part = _sum_keys(like, values, q, shift, keys, r, h, j, stop)
         for k in range(dv + 1):
             sum_of = tuple_setitem(sum_of, k, sum_of[k] + part[k])
         j = stop
@@ -88,21 +95,39 @@ def _sum_rows(like, values, mask, query, bound, keys, sums, r, h, i):
 
 
 @njit(cache=True, error_model="numpy")
-def _sum_keys(like, values, masked, i, q, shift, keys, r, h, start, stop):
-    """sum_j w_ij (a_j v_j, a_j) over the keys start..stop; `masked` is (mask,) where some rows do not see some."""
+def _sum_keys(like, values, q, shift, keys, r, h, start, stop):
+    """sum_j w_ij (a_j v_j, a_j) over the keys start..stop, a multiple of TOGETHER, all of which are seen."""
+    wide()
+    d, dv = len(like), len(values)
+    sum_of = zero_vectors(keys, (0,) + values)  # noqa: RUF005
+    for j in range(start, stop, TOGETHER):
+        w = (shift, shift, shift, shift)
+        for c in range(d):
+            for u in range(TOGETHER):
+                w = tuple_setitem(w, u, fma(q[c], spread(keys[r, h, j + u, c]), w[u]))
+        w = exp2(w)
+        for u in range(TOGETHER):
+            for k in range(dv + 1):
+                sum_of = tuple_setitem(sum_of, k, fma(w[u], spread(keys[r, h, j + u, d + k]), sum_of[k]))
+    return sum_of
+
+
+@njit(cache=True, error_model="numpy")
+def _sum_keys_one_by_one(like, values, mask, i, q, shift, keys, r, h, start, stop):
+    """The same for any number of keys, hidden where the mask says so, without those that have no weight."""
     wide()
     d, dv = len(like), len(values)
     lane = lane_numbers(like[0])
     sum_of = zero_vectors(keys, (0,) + values)  # noqa: RUF005
     for j in range(start, stop):
         if keys[r, h, j, d + dv] == 0:
-            continue  # a token without weight may lie above a tightened bound
+            continue
         score = shift
         for c in range(d):
             score = fma(q[c], spread(keys[r, h, j, c]), score)
-        w = exp2(score)
-        if len(masked) > 0:
-            w = _hide(masked[0], lane, j - i, w, number_in(lane, 0))
+        w = exp2((score,))[0]
+        if mask != NO_MASK:
+            w = _hide(mask, lane, j - i, w, number_in(lane, 0))
         for k in range(dv + 1):
             sum_of = tuple_setitem(sum_of, k, fma(w, spread(keys[r, h, j, d + k]), sum_of[k]))
     return sum_of

@@ -1,7 +1,7 @@
 """The drift where heads are small: queries, keys and values token by token, then the sums of `pair_sums`.
 
 The stages of one evaluation, each for a range of units (one vector of tokens of one replica), each unit written by
-one thread alone: `project_pairs` for all units, then `attend_pairs` or `row_statistics_pairs`.
+one thread alone: `project` for all units, then `attend`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from .exponential import LN2
 from .pair_sums import sum_pairs
 from .plan import Matrices
 from .vectors import divide, fma, lanes, load, spread, square_root, store, wide
@@ -30,7 +29,8 @@ class PairsPlan(NamedTuple):
     weights      : (replicas, padded)
     points       : (replicas, dimension + 1, padded)   the retracted positions, component by component, and 1
     query, bound, keys : see `pair_sums`               key_norm : (replicas, heads, padded)
-    mask, radius, shift, softmax, with_entropy         as in `Matrices`
+    partition    : (replicas, heads, padded)           out: log2 Z_i = bound_i + log2(partition_i)
+    mask, radius, shift, softmax : as in `Matrices`
     """
 
     lanes: int
@@ -44,19 +44,19 @@ class PairsPlan(NamedTuple):
     bound: Array
     keys: Array
     key_norm: Array
+    partition: Array
     mask: int
     radius: float
     shift: float
     softmax: bool
-    with_entropy: bool
 
 
-def plan_pairs(m: Matrices, shape: tuple[int, ...], dtype: np.dtype) -> PairsPlan:
+def make_plan(m: Matrices, shape: tuple[int, ...], dtype: np.dtype) -> PairsPlan:
     """Room for ensembles of `shape`; identities are written out, which costs nothing at these dimensions."""
     replicas, tokens, dimension = shape
     padded = -(-tokens // lanes(dtype)) * lanes(dtype)
-    d, dv = m.head_dimension, m.value_dimension + m.with_entropy
-    matrices = np.zeros((3, m.heads, max(d, m.value_dimension), dimension + 1), dtype)
+    d, dv = m.head_dimension, m.value_dimension
+    matrices = np.zeros((3, m.heads, max(d, dv), dimension + 1), dtype)
     parts = (
         (m.query, m.query_bias, m.query_scale),
         (m.key, m.key_bias, 1.0),
@@ -89,16 +89,40 @@ def plan_pairs(m: Matrices, shape: tuple[int, ...], dtype: np.dtype) -> PairsPla
         bound=np.zeros((replicas, m.heads, padded), dtype),
         keys=np.zeros((replicas, m.heads, tokens, d + dv + 1), dtype),
         key_norm=np.zeros((replicas, m.heads, padded), dtype),
+        partition=np.zeros((replicas, m.heads, padded), dtype),
         mask=m.mask,
         radius=m.radius,
         shift=m.shift,
         softmax=m.softmax,
-        with_entropy=m.with_entropy,
     )
 
 
+def units(plan: PairsPlan) -> int:
+    """How many ranges of rows the attention falls into; the projection falls into `token_units`, here the same."""
+    return plan.bound.shape[0] * (plan.bound.shape[2] // plan.lanes)
+
+
+token_units = units
+
+
+def queries(plan: PairsPlan, tokens: int) -> Array:
+    """beta log2(e) q_i, (replicas, heads, tokens, head_dimension)."""
+    return np.swapaxes(plan.query[..., :tokens], 2, 3)
+
+
+def log2_partitions(plan: PairsPlan, tokens: int) -> Array:
+    """log2 Z_i as the attention just computed left it, (replicas, heads, tokens); -inf for a row that sees nobody."""
+    with np.errstate(divide="ignore"):
+        return plan.bound[..., :tokens].astype(np.float64) + np.log2(plan.partition[..., :tokens], dtype=np.float64)
+
+
+def replace_values(plan: PairsPlan, values: Array) -> None:
+    """Let the first component of every head's values be `values` (replicas, tokens), until the next projection."""
+    plan.keys[..., len(plan.like)] = (plan.keys[..., -1] * values[:, None]).astype(plan.keys.dtype)
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
-def project_pairs(plan, positions, tangent, first, last):
+def project(plan, positions, tangent, first, last):
     """Retract the tokens of the units first..last (if tangent) and fill their queries, keys and values."""
     wide()
     tokens, dimension = positions.shape[1], positions.shape[2]
@@ -126,7 +150,7 @@ def project_pairs(plan, positions, tangent, first, last):
                     plan.keys[r, h, i, m] = row[m, i - start]
 
 
-@njit(cache=True, error_model="numpy")
+@njit(inline="always")
 def _project_head(plan, r, h, start, row):
     """Queries of one unit, and in row (head_dimension + value_dimension + 1, lanes) its keys, values and weights."""
     wide()
@@ -143,7 +167,7 @@ def _project_head(plan, r, h, start, row):
             if c < d:
                 q = fma(spread(matrices[0, h, c, p]), x, q)
                 k = fma(spread(matrices[1, h, c, p]), x, k)
-            if c < dv - plan.with_entropy:
+            if c < dv:
                 v = fma(spread(matrices[2, h, c, p]), x, v)
         if c < d:
             store(plan.query, (place * d + c) * padded + start, q)
@@ -155,13 +179,9 @@ def _project_head(plan, r, h, start, row):
     store(plan.bound, place * padded + start, square_root(query_square))
     store(plan.key_norm, place * padded + start, square_root(key_square))
     store(row, (d + dv) * lanes, weight)
-    if plan.with_entropy:
-        for lane in range(lanes):
-            w = row[d + dv, lane]
-            row[d + dv - 1, lane] = w * np.log2(w) if w > 0 else 0
 
 
-@njit(cache=True, error_model="numpy")
+@njit(inline="always")
 def _longest_keys(plan, r, longest):
     """The norm of the longest key of every head of a replica, longest : (heads,)."""
     for h in range(longest.shape[0]):
@@ -172,7 +192,7 @@ def _longest_keys(plan, r, longest):
         longest[h] = norm
 
 
-@njit(cache=True, error_model="numpy")
+@njit(inline="always")
 def _sum_unit(plan, r, i, longest, sums):
     """sums (heads, value_dimension + 1, lanes) of one unit."""
     for h in range(plan.query.shape[1]):
@@ -182,7 +202,7 @@ def _sum_unit(plan, r, i, longest, sums):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def attend_pairs(plan, out, tangent, first, last):
+def attend(plan, out, tangent, first, last):
     """Write the drift of the units first..last; tangent: projected onto the sphere. Once after each projection."""
     wide()
     tokens, dimension = out.shape[1], out.shape[2]
@@ -205,12 +225,14 @@ def attend_pairs(plan, out, tangent, first, last):
                 out[r, i, c] = result[c, i - start]
 
 
-@njit(cache=True, error_model="numpy")
+@njit(inline="always")
 def _normalise(plan, r, h, start, sums, joined):
     """joined (heads * value_dimension + 1, lanes) of one head from its sums."""
     wide()
     lanes, dv = plan.lanes, len(plan.values)
     at = h * (dv + 1) * lanes
+    place = r * plan.query.shape[1] + h
+    store(plan.partition, place * plan.partition.shape[2] + start, load(sums, at + dv * lanes))
     if plan.softmax:
         scale = divide(spread(plan.like[0] + joined.dtype.type(1)), load(sums, at + dv * lanes))
     else:
@@ -221,12 +243,12 @@ def _normalise(plan, r, h, start, sums, joined):
         store(joined, (h * dv + c) * lanes, scale * load(sums, at + c * lanes))
 
 
-@njit(cache=True, error_model="numpy")
+@njit(inline="always")
 def _finish_unit(plan, r, start, tangent, joined, result):
     """result (dimension, lanes): the output matrix and bias, and the tangential part of it."""
     wide()
     lanes, padded, dimension = plan.lanes, plan.points.shape[2], result.shape[0]
-    at = r * (dimension + 1) * padded + start
+    at = r * plan.points.shape[1] * padded + start
     inner = spread(plan.like[0])
     for c in range(dimension):
         f = load(joined, c * lanes)
@@ -235,33 +257,9 @@ def _finish_unit(plan, r, start, tangent, joined, result):
             for p in range(joined.shape[0]):
                 f = fma(spread(plan.output[c, p]), load(joined, p * lanes), f)
         store(result, c * lanes, f)
-        inner = fma(f, load(plan.points, at + c * padded), inner)
+        if tangent:
+            inner = fma(f, load(plan.points, at + c * padded), inner)
     if tangent and plan.radius > 0:
         along = inner * spread(result.dtype.type(-1.0 / (plan.radius * plan.radius)))
         for c in range(dimension):
             store(result, c * lanes, fma(along, load(plan.points, at + c * padded), load(result, c * lanes)))
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def row_statistics_pairs(plan, log_partition, entropy, first, last):
-    """log Z and entropy, both (replicas, heads, tokens), of the units first..last of a plan with entropy."""
-    wide()
-    tokens, lanes, dv = log_partition.shape[2], plan.lanes, len(plan.values)
-    heads, units = plan.query.shape[1], plan.bound.shape[2] // plan.lanes
-    sums = np.empty((heads, dv + 1, lanes), plan.query.dtype)
-    longest = np.empty(heads, plan.query.dtype)
-    for unit in range(first, last):
-        r, start = unit // units, unit % units * lanes
-        if unit == first or start == 0:
-            _longest_keys(plan, r, longest)
-        _sum_unit(plan, r, start, longest, sums)
-        for lane in range(min(lanes, tokens - start)):
-            i = start + lane
-            for h in range(heads):
-                z = np.float64(sums[h, dv, lane])
-                mean = np.float64(sums[h, dv - 1, lane])  # of log2 a_j
-                for c in range(dv - 1):
-                    mean += np.float64(plan.query[r, h, c, i]) * sums[h, c, lane]
-                log2_partition = plan.bound[r, h, i] + np.log2(z)
-                log_partition[r, h, i] = LN2 * log2_partition
-                entropy[r, h, i] = LN2 * (log2_partition - mean / z) if z != 0 else 0.0

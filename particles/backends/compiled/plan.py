@@ -28,8 +28,7 @@ class Matrices(NamedTuple):
     query_scale : the factor of the query, value_scale that of the values, where these are the identity
     weights     : (replicas, tokens)                     log2_weights: their base-2 logarithms
     radius      : of the sphere; 0 stands for R^d
-    shift       : in base 2; softmax: whether rows are normalised; with_entropy: the values are the keys and
-                  log a_j, for the statistics of the rows
+    shift       : in base 2                              softmax : whether rows are normalised
     """
 
     heads: int
@@ -50,7 +49,6 @@ class Matrices(NamedTuple):
     radius: float
     shift: float
     softmax: bool
-    with_entropy: bool
 
 
 def matrices(
@@ -59,16 +57,12 @@ def matrices(
     weights: NDArray[np.float64],
     shape: tuple[int, ...],
     dtype: np.dtype,
-    with_entropy: bool,
 ) -> Matrices:
-    """The law as arrays of `dtype` for ensembles of `shape`; with_entropy: for the statistics of the rows."""
+    """The law as arrays of `dtype` for ensembles of `shape` (replicas, tokens, dimension)."""
     p = law.projections(shape[2])
     heads = law.heads
     head_dimension = shape[2] if p.query is None else p.query.shape[1]
-    value, value_bias, value_scale = p.value, p.value_bias, p.value_scale
-    if with_entropy:
-        value, value_bias, value_scale = p.key, p.key_bias, 1.0
-    value_dimension = shape[2] if value is None else value.shape[1]
+    value_dimension = shape[2] if p.value is None else p.value.shape[1]
     exponent = law.beta * p.score_scale * LOG2E
 
     def array(values: Array | None, axes: int, factor: float = 1.0) -> Array:
@@ -82,18 +76,31 @@ def matrices(
         value_dimension=value_dimension,
         query=array(p.query, 3, exponent),
         key=array(p.key, 3),
-        value=array(value, 3),
-        output=array(None if with_entropy else p.output, 2),
+        value=array(p.value, 3),
+        output=array(p.output, 2),
         query_bias=array(p.query_bias, 2, exponent),
         key_bias=array(p.key_bias, 2),
-        value_bias=array(value_bias, 2),
-        output_bias=array(None if with_entropy else p.output_bias, 1),
+        value_bias=array(p.value_bias, 2),
+        output_bias=array(p.output_bias, 1),
         query_scale=exponent,
-        value_scale=value_scale,
+        value_scale=p.value_scale,
         weights=np.ascontiguousarray(np.broadcast_to(weights, shape[:2]), dtype),
         mask=_MASKS[law.mask],
         radius=space.radius if isinstance(space, Sphere) else 0.0,
         shift=law.shift * LOG2E,
         softmax=law.normalisation == "softmax",
-        with_entropy=with_entropy,
+    )
+
+
+def averaging_keys(m: Matrices) -> Matrices:
+    """The same rows with the keys for values and no output matrix: what they average are their own keys."""
+    nothing = np.empty((0, 0), m.key.dtype)
+    return m._replace(
+        value=m.key,
+        value_bias=m.key_bias,
+        value_scale=1.0,
+        value_dimension=m.head_dimension,
+        output=nothing,
+        output_bias=nothing[0:0].reshape(0),
+        softmax=True,
     )

@@ -133,8 +133,12 @@ def _exponentials(scores, log2_weights, t, width, rows, sums, partition, highest
             continue
         shift = spread(top)
         total = shift - shift
-        for j in range(0, width, vector):
-            w = exp2(load(scores, base + j) + load(log2_weights, t + j) - shift)
-            store(scores, base + j, w)
-            total = total + w
+        for j in range(0, width, COLUMNS * vector):
+            k = j + vector
+            low = load(scores, base + j) + load(log2_weights, t + j) - shift
+            high = load(scores, base + k) + load(log2_weights, t + k) - shift
+            w = exp2((low, high))
+            store(scores, base + j, w[0])
+            store(scores, base + k, w[1])
+            total = total + w[0] + w[1]
         partition[row] += across_sum(total)

@@ -1,7 +1,7 @@
 """The drift where heads are larger: queries, keys and values by panel products, then the sums of `tile_sums`.
 
-The stages of one evaluation: `project_tiles` for all units of one panel of tokens, then `attend_tiles` or
-`row_statistics_tiles` for all units of ROWS tokens; each unit is written by one thread alone.
+The stages of one evaluation: `project` for all units of one panel of tokens, then `attend` for all units
+of ROWS tokens; each unit is written by one thread alone.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from .exponential import LN2
 from .plan import Matrices
 from .tile_sums import BLOCK_ROWS, COLUMNS, ROWS, STRIDE, add_product, sum_tiles
 from .vectors import lanes, wide
@@ -32,6 +31,7 @@ class TilesPlan(NamedTuple):
     query_matrix, key_matrix : (heads, rows, dimension)               of size 0 for the identity, as those below
     value_matrix  : (heads, value panels, dimension, panel)
     output_matrix : (panels, heads * value_dimension, panel)
+    partition, highest : (replicas, heads, padded)                    out: log2 Z_i = highest_i + log2(partition_i)
     """
 
     matrices: Matrices
@@ -46,6 +46,8 @@ class TilesPlan(NamedTuple):
     key_matrix: Array
     value_matrix: Array
     output_matrix: Array
+    partition: Array
+    highest: Array
 
 
 def _up(count: int, step: int) -> int:
@@ -68,21 +70,19 @@ def _panels(matrix: Array, panel: int) -> Array:
     return np.ascontiguousarray(np.moveaxis(padded.reshape(*leading, depth, -1, panel), -2, -3))
 
 
-def plan_tiles(m: Matrices, shape: tuple[int, ...], dtype: np.dtype) -> TilesPlan:
+def make_plan(m: Matrices, shape: tuple[int, ...], dtype: np.dtype) -> TilesPlan:
     """Room for ensembles of `shape`, and the matrices packed for the panel products."""
     replicas, tokens, dimension = shape
     vector = lanes(dtype)
     panel = COLUMNS * vector
     padded = _up(tokens, panel)
-    width = m.value_dimension + m.with_entropy
+    width = m.value_dimension
     nothing = np.empty((0, 0, 0), dtype)
     query_matrix = _rows(m.query, dimension) if m.query.size else nothing
     key_matrix = _rows(m.key, dimension) if m.key.size else nothing
     value_matrix = np.empty((0, 0, 0, 0), dtype)
     if m.value.size:
-        with_room = np.zeros((m.heads, dimension, width), dtype)
-        with_room[:, :, : m.value_dimension] = m.value.transpose(0, 2, 1)
-        value_matrix = _panels(with_room, panel)
+        value_matrix = _panels(m.value.transpose(0, 2, 1), panel)
     log2_weights = np.full((replicas, padded), -np.inf, dtype)
     with np.errstate(divide="ignore"):
         log2_weights[:, :tokens] = np.log2(m.weights)
@@ -105,11 +105,41 @@ def plan_tiles(m: Matrices, shape: tuple[int, ...], dtype: np.dtype) -> TilesPla
         key_matrix=key_matrix,
         value_matrix=value_matrix,
         output_matrix=_panels(m.output.T, panel) if m.output.size else nothing,
+        partition=np.zeros((replicas, m.heads, padded), dtype),
+        highest=np.zeros((replicas, m.heads, padded), dtype),
     )
 
 
+def units(plan: TilesPlan) -> int:
+    """How many ranges of rows the attention falls into."""
+    return plan.values.shape[0] * (plan.values.shape[3] // ROWS)
+
+
+def token_units(plan: TilesPlan) -> int:
+    """How many ranges of tokens the projection falls into."""
+    return plan.transposed.shape[0] * plan.transposed.shape[2]
+
+
+def queries(plan: TilesPlan, tokens: int) -> Array:
+    """beta log2(e) q_i, (replicas, heads, tokens, head_dimension)."""
+    replicas, heads, _, rows, _ = plan.query.shape
+    by_token = np.moveaxis(plan.query, 3, 4).reshape(replicas, heads, -1, rows)
+    return by_token[:, :, :tokens, : plan.matrices.head_dimension]
+
+
+def log2_partitions(plan: TilesPlan, tokens: int) -> Array:
+    """log2 Z_i as the attention just computed left it, (replicas, heads, tokens); -inf for a row that sees nobody."""
+    with np.errstate(divide="ignore"):
+        return plan.highest[..., :tokens].astype(np.float64) + np.log2(plan.partition[..., :tokens], dtype=np.float64)
+
+
+def replace_values(plan: TilesPlan, values: Array) -> None:
+    """Let the first component of every head's values be `values` (replicas, tokens), until the next projection."""
+    plan.values[:, :, 0, : values.shape[1], 0] = values[:, None]
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
-def project_tiles(plan, positions, tangent, first, last):
+def project(plan, positions, tangent, first, last):
     """Retract the tokens of the units first..last (if tangent) and fill their queries, keys and values."""
     wide()
     m = plan.matrices
@@ -169,7 +199,7 @@ def _project_panel(matrix, bias, transposed, target, r, h, p):
 
 @njit(cache=True, error_model="numpy")
 def _project_values(plan, r, h, p, count):
-    """The values of one panel of tokens, `count` of them real; their last component log2 a_j with entropy."""
+    """The values of one panel of tokens, `count` of them real."""
     m = plan.matrices
     dimension, panel = plan.transposed.shape[3], plan.transposed.shape[4]
     start, padded, value_panels = p * panel, plan.values.shape[3], plan.values.shape[2]
@@ -183,11 +213,6 @@ def _project_values(plan, r, h, p, count):
             if plan.value_matrix.size == 0:
                 for c in range(used):
                     target[i, c] += m.value_scale * plan.points[r, i, first + c]
-    if m.with_entropy:
-        vp, c = m.value_dimension // panel, m.value_dimension % panel
-        for i in range(start, start + count):
-            weight = plan.log2_weights[r, i]
-            plan.values[r, h, vp, i, c] = weight if weight > -np.inf else 0
     if plan.value_matrix.size > 0:
         t_at = (r * plan.transposed.shape[2] + p) * dimension * panel
         w_at = h * value_panels * dimension * panel
@@ -199,7 +224,7 @@ def _project_values(plan, r, h, p, count):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def attend_tiles(plan, out, tangent, first, last):
+def attend(plan, out, tangent, first, last):
     """Write the drift of the units first..last; tangent: projected onto the sphere."""
     wide()
     m = plan.matrices
@@ -223,6 +248,7 @@ def attend_tiles(plan, out, tangent, first, last):
             )  # fmt: skip
             for row in range(rows):
                 z = partition[row]
+                plan.partition[r, h, start + row], plan.highest[r, h, start + row] = z, highest[row]
                 if m.softmax:
                     scale = 1 / z if z != 0 else z
                 else:
@@ -248,38 +274,9 @@ def _write_row(m, point, row, tangent, out):
         if m.output_bias.size > 0:
             f += m.output_bias[c]
         out[c] = f
-        inner += np.float64(f) * point[c]
+        if tangent:
+            inner += np.float64(f) * point[c]
     if tangent and m.radius > 0:
         along = out.dtype.type(inner / (m.radius * m.radius))
         for c in range(out.shape[0]):
             out[c] -= along * point[c]
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def row_statistics_tiles(plan, log_partition, entropy, first, last):
-    """log Z and entropy, both (replicas, heads, tokens), of the units first..last of a plan with entropy."""
-    wide()
-    m = plan.matrices
-    tokens, d = log_partition.shape[2], m.head_dimension
-    units, panel, dtype = plan.values.shape[3] // ROWS, plan.values.shape[4], plan.query.dtype
-    scores = np.empty((BLOCK_ROWS, STRIDE), dtype)
-    sums = np.empty((BLOCK_ROWS, plan.values.shape[2] * panel), dtype)
-    partition, highest = np.empty(BLOCK_ROWS, dtype), np.empty(BLOCK_ROWS, dtype)
-    unit = first
-    while unit < last:
-        r, start = unit // units, unit % units * ROWS
-        count = min(BLOCK_ROWS // ROWS, last - unit, units - unit % units)
-        for h in range(m.heads):
-            sum_tiles(
-                plan.query[r, h], plan.keys[r, h], plan.values[r, h], plan.log2_weights[r], m.mask, d,
-                plan.columns, start, start + count * ROWS, scores, sums, partition, highest,
-            )  # fmt: skip
-            for row in range(min(count * ROWS, tokens - start)):
-                i, z = start + row, np.float64(partition[row])
-                mean = np.float64(sums[row, d])  # of log2 a_j
-                for c in range(d):
-                    mean += np.float64(plan.query[r, h, i // panel, c, i % panel]) * sums[row, c]
-                log2_partition = highest[row] + np.log2(z)
-                log_partition[r, h, i] = LN2 * log2_partition
-                entropy[r, h, i] = LN2 * (log2_partition - mean / z) if z != 0 else 0.0
-        unit += count

@@ -1,0 +1,1 @@
+"""Benchmarks: `python -m benchmarks` runs them all and prints tables; speeds are ratios within one run."""
