@@ -21,14 +21,14 @@ class Frames:
         on_save: Callable[[int, float, Array], None] | None,
         ensemble: Ensemble,
     ) -> None:
-        self._times, self._next, self._on_save = times, 0, on_save
+        self._times, self._next, self._on_save = [*times.tolist(), np.inf], 0, on_save
         self._like = ensemble.positions
         self._kept: list[tuple[float, Array]] = []
         self.last: float | None = None
 
     def due(self) -> float:
         """The next depth to save, infinity after the last."""
-        return float(self._times[self._next]) if self._next < len(self._times) else np.inf
+        return self._times[self._next]
 
     def add_due(self, step: int, positions: Array) -> None:
         """Save positions (replicas, tokens, dimension) as the frame that is due."""

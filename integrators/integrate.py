@@ -122,9 +122,9 @@ class _Run:
                 h = max(h, length * factor) if length < h else length * factor
             elif not np.isfinite(error):
                 return not_finite(law, t_new, x, stepper.moved)
-            event = self._event_inside(t, length, t_new, x)
-            if event is not None:
-                return f"stopped: {event.name}"
+            inside = self._event_inside(t, length, t_new, x)
+            if inside is not None:
+                return f"stopped: {inside.name}"
             self._save(t, length, t_new, x, stepper.moved)
             stepper.accept(t_new)
             statistics.accepted += 1

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import InvalidInput
 from ..particles.attention import Attention
 from ..particles.backends import Field, prepare
-from ..particles.ensemble import Ensemble
+from ..particles.ensemble import Ensemble, checked_weights
 from .control import first_step
 from .maps import GeodesicEuler, Layers
 from .runge_kutta import RungeKutta
@@ -112,8 +112,8 @@ def choose(
 
     def field_of(one: Attention) -> Field:
         x = ensemble.positions
-        assert ensemble.weights is not None
-        return prepare(one, ensemble.space, ensemble.weights, x.shape, x.dtype, backend, threads)
+        weights = checked_weights(ensemble.weights, x.shape[:2])
+        return prepare(one, ensemble.space, weights, x.shape, x.dtype, backend, threads)
 
     if layers is not None:
         step = 1.0 if step is None else step

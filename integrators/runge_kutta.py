@@ -69,4 +69,4 @@ class RungeKutta:
 
     def accept(self, t: float) -> None:
         """The step just tried is taken: its last slope is the first of the next."""
-        np.copyto(self._first, self._last)
+        self._first[...] = self._last

@@ -158,7 +158,7 @@ def _tsitouras() -> Tableau:
     )
     theta_squared = [0.0, 0.0, 1.0]
 
-    def quartic(factor: float, *polynomials: ArrayLike) -> Array:
+    def quartic(factor: float, *polynomials: list[float]) -> Array:
         product = np.array([factor])
         for each in polynomials:
             product = polynomial.polymul(product, each)

@@ -85,9 +85,7 @@ class Attention:
 
     def __post_init__(self) -> None:
         for name in ("beta", "shift"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not np.isfinite(value):
-                raise InvalidInput(f"{name} must be a finite number; got {value!r}")
+            object.__setattr__(self, name, _checked_number(name, getattr(self, name)))
         if not isinstance(self.heads, (int, np.integer)) or self.heads < 1:
             raise InvalidInput(f"heads must be an integer of at least 1; got {self.heads!r}")
         _check_choice("normalisation", self.normalisation, NORMALISATIONS)
@@ -96,7 +94,9 @@ class Attention:
             raise InvalidInput("shift rescales the time of unnormalised attention; softmax does not change with it")
         for name in ("query", "key", "value", "output"):
             matrix = getattr(self, name)
-            if matrix is not None and not np.isscalar(matrix):
+            if name != "output" and np.isscalar(matrix):
+                object.__setattr__(self, name, _checked_number(name, matrix))
+            elif matrix is not None:
                 object.__setattr__(self, name, _checked_array(name, matrix, axes=2))
         for name in ("query_bias", "key_bias", "value_bias", "output_bias"):
             bias = getattr(self, name)
@@ -108,32 +108,36 @@ class Attention:
 
         Raises InvalidInput when a shape does not fit the dimension or the number of heads.
         """
-        query, key = self.query, self.key
+        query: Matrix | None = self.query
+        key: Matrix | None = self.key
         score_scale = 1.0
         plain = self.heads == 1 and self.query_bias is None and self.key_bias is None
-        if plain and np.isscalar(query) and np.isscalar(key):
+        if plain and isinstance(query, (int, float)) and isinstance(key, (int, float)):
             score_scale, query, key = float(query) * float(key), None, None
+        value: Array | None
         value_scale = 1.0
-        if self.heads == 1 and self.value_bias is None and np.isscalar(self.value):
+        if self.heads == 1 and self.value_bias is None and isinstance(self.value, (int, float)):
             value_scale, value = float(self.value), None
         else:
             value = self._split("value", self.value, dimension)
+        queries: Array | None = None
+        keys: Array | None = None
         if query is not None:
-            query, key = self._split("query", query, dimension), self._split("key", key, dimension)
-            if query.shape != key.shape:
+            queries, keys = self._split("query", query, dimension), self._split("key", key, dimension)
+            if queries.shape != keys.shape:
                 raise InvalidInput(
-                    f"query and key must have the same number of rows; got {query.shape[0] * query.shape[1]} "
-                    f"and {key.shape[0] * key.shape[1]}"
+                    f"query and key must have the same number of rows; got {queries.shape[0] * queries.shape[1]} "
+                    f"and {keys.shape[0] * keys.shape[1]}"
                 )
-        rows = dimension if query is None else query.shape[0] * query.shape[1]
+        rows = dimension if queries is None else queries.shape[0] * queries.shape[1]
         width = dimension if value is None else value.shape[0] * value.shape[1]
         if self.output is None and width != dimension:
             raise InvalidInput(f"value must have {dimension} rows when there is no output matrix; it has {width}")
         if self.output is not None and self.output.shape != (dimension, width):
             raise InvalidInput(f"output must have the shape ({dimension}, {width}); got {self.output.shape}")
         return Projections(
-            query,
-            key,
+            queries,
+            keys,
             value,
             self.output,
             self._bias("query_bias", rows),
@@ -190,9 +194,8 @@ class Attention:
         return field.statistics(x)
 
     def _split(self, name: str, matrix: Matrix | None, dimension: int) -> Array:
-        if matrix is None or np.isscalar(matrix):
-            matrix = np.eye(dimension) * (1.0 if matrix is None else matrix)
-        assert isinstance(matrix, np.ndarray)
+        if not isinstance(matrix, np.ndarray):
+            matrix = np.eye(dimension) * (1.0 if matrix is None else float(matrix))
         if matrix.shape[1] != dimension or matrix.shape[0] % self.heads:
             raise InvalidInput(
                 f"{name} must have the shape (a multiple of heads = {self.heads}, dimension = {dimension}); "
@@ -226,6 +229,12 @@ def as_positions(positions: ArrayLike, space: Space) -> Array:
 def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise InvalidInput(f"{name} must be one of {', '.join(allowed)}; got {value!r}")
+
+
+def _checked_number(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not np.isfinite(value):
+        raise InvalidInput(f"{name} must be a finite number; got {value!r}")
+    return float(value)
 
 
 def _checked_array(name: str, value: ArrayLike, axes: int) -> Array:

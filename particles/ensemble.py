@@ -39,7 +39,7 @@ class Ensemble:
         if positions.ndim != 3 or positions.shape[2] != self.space.dimension or 0 in positions.shape:
             raise InvalidInput(
                 f"positions must have the shape (replicas, tokens, {self.space.dimension}) with at least "
-                f"one replica and one token; got {self.positions.shape}"
+                f"one replica and one token; got {np.shape(self.positions)}"
             )
         if not np.isfinite(positions).all():
             raise InvalidInput("positions must be finite; some are NaN or infinite")
@@ -118,5 +118,5 @@ def checked_weights(weights: ArrayLike | Sequence[float] | None, shape: tuple[in
         raise InvalidInput("weights must be finite and nonnegative")
     total = array.sum(axis=-1)
     if np.abs(total - 1.0).max() > 1e-9:
-        raise InvalidInput(f"weights must sum to 1; they sum to {np.ravel(total)[0]:.12g}")
+        raise InvalidInput(f"weights must sum to 1; they sum to {np.ravel(total)[np.abs(total - 1.0).argmax()]:.12g}")
     return array

@@ -18,7 +18,7 @@ from ..errors import InvalidInput
 from .arrays import read_array
 from .space import Euclidean, Space, Sphere
 
-Positions = NDArray[np.float64]
+Positions = NDArray[np.floating]
 Generator = np.random.Generator
 
 

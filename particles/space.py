@@ -95,7 +95,8 @@ class Sphere:
 
     def __post_init__(self) -> None:
         _check_dimension(self.dimension, least=2)
-        if not (np.isfinite(self.radius) and self.radius > 0):
+        number = isinstance(self.radius, (int, float, np.number))
+        if not (number and np.isfinite(self.radius) and self.radius > 0):
             raise InvalidInput(f"radius must be a positive number; got {self.radius!r}")
 
     @property

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ...space import Space
-from . import pairs, tiles
+from . import pairs, symmetric, tiles
 from .exponential import LN2
 from .plan import CAUSAL, Matrices, averaging_keys, matrices
 from .schedule import SMALLEST_SHARE, default_threads, in_parallel
@@ -49,10 +49,16 @@ class CompiledField:
         # what a compiled step can work on directly: a small system, computed on one thread anyway
         self.step_plan = self._plan if self._kernels is pairs and self._attend_cost < SMALLEST_SHARE else None
 
+        half = self._kernels is pairs and symmetric.applies(m, self._plan)
+        self._part_sums = symmetric.room(self._plan) if half else None
+
     def velocity(self, t: float, positions: Array, out: Array) -> None:
         """See `Field.velocity`."""
         self._project(self._plan, positions, tangent=True)
-        self._attend(self._plan, out, tangent=True)
+        if self._part_sums is None:
+            self._attend(self._plan, out, tangent=True)
+        else:
+            self._attend_symmetrically(self._part_sums, out)
 
     def attention(self, t: float, positions: Array, out: Array) -> None:
         """See `Field.attention`."""
@@ -91,6 +97,14 @@ class CompiledField:
     def _attend(self, plan, out: Array, tangent: bool) -> None:
         attend, units = self._kernels.attend, self._kernels.units(plan)
         in_parallel(lambda a, b: attend(plan, out, tangent, a, b), units, self._attend_cost, self._threads)
+
+    def _attend_symmetrically(self, sums: Array, out: Array) -> None:
+        plan = self._plan
+        symmetric.share_bound(plan)
+        parts = sums.shape[0] * symmetric.PARTS
+        in_parallel(lambda a, b: symmetric.sum_parts(plan, sums, a, b), parts, 0.6 * self._attend_cost, self._threads)
+        finishing = 10.0 * self._shape[0] * self._shape[1]
+        in_parallel(lambda a, b: symmetric.finish(plan, sums, out, a, b), pairs.units(plan), finishing, self._threads)
 
 
 def _attend_cost(m: Matrices, shape: tuple[int, ...], dtype: np.dtype) -> float:

@@ -10,7 +10,8 @@ Arrays, where `padded` is tokens rounded up to whole vectors; kernels take whole
 replica and head, for a view costs more than the sums of a few tokens:
 query : (replicas, heads, head_dimension, padded)        beta log2(e) q_i, component by component
 bound : (replicas, heads, padded)                        an upper bound of the exponents of row i
-keys  : (replicas, heads, tokens, head_dimension + value_dimension + 1)   k_j, a_j v_j, a_j
+keys  : (replicas, heads, seen, head_dimension + value_dimension + 1)   k_j, a_j v_j, a_j; `seen` is tokens rounded
+                                                         up to a multiple of TOGETHER, all zero behind the last
 sums  : (heads, value_dimension + 1, lanes)              out: sum_j w_ij a_j v_j and sum_j w_ij a_j of the rows
                                                          i, i + 1, ...; w_ij = 2^(<query_i, k_j> - bound_i)
 """
@@ -33,6 +34,7 @@ from .vectors import (
     load,
     number_in,
     spread,
+    spread_from,
     store,
     wide,
     zero_vectors,
@@ -80,13 +82,11 @@ def _sum_rows(like, values, mask, tight, query, bound, keys, sums, r, h, i):
     j = 0
     while j < last:
         beside = mask != NO_MASK and i <= j < i + lanes  # keys that are themselves among these rows
-        stop = min(j + CHUNK, i if mask != NO_MASK and j < i else last)
-        if beside or tight or stop - j < TOGETHER:
-            stop = min(i + lanes, last) if beside else stop
-            part = _sum_keys_one_by_one(like, values, mask if beside else NO_MASK, i, q, shift, keys, r, h, j, stop)
+        stop = min(i + lanes, last) if beside else min(j + CHUNK, i if mask != NO_MASK and j < i else last)
+        if beside or tight:
+            part = sum_keys(like, values, mask if beside else NO_MASK, i, q, shift, keys, r, h, j, stop)
         else:
-            stop -= (stop - j) % TOGETHER
-            part = _sum_keys(like, values, q, shift, keys, r, h, j, stop)
+            part = _sum_keys_together(like, values, q, shift, keys, place, j, stop)
         for k in range(dv + 1):
             sum_of = tuple_setitem(sum_of, k, sum_of[k] + part[k])
         j = stop
@@ -95,26 +95,32 @@ def _sum_rows(like, values, mask, tight, query, bound, keys, sums, r, h, i):
 
 
 @njit(cache=True, error_model="numpy")
-def _sum_keys(like, values, q, shift, keys, r, h, start, stop):
-    """sum_j w_ij (a_j v_j, a_j) over the keys start..stop, a multiple of TOGETHER, all of which are seen."""
+def _sum_keys_together(like, values, q, shift, keys, place, start, stop):
+    """The same as `sum_keys` for a multiple of TOGETHER keys, all of which are seen and below the bound."""
     wide()
-    d, dv = len(like), len(values)
+    d, dv, width = len(like), len(values), keys.shape[3]
     sum_of = zero_vectors(keys, (0,) + values)  # noqa: RUF005
-    for j in range(start, stop, TOGETHER):
+    at = (place * keys.shape[2] + start) * width
+    for _ in range(start, stop, TOGETHER):
         w = (shift, shift, shift, shift)
         for c in range(d):
             for u in range(TOGETHER):
-                w = tuple_setitem(w, u, fma(q[c], spread(keys[r, h, j + u, c]), w[u]))
+                w = tuple_setitem(w, u, fma(q[c], spread_from(keys, at + u * width + c), w[u]))
         w = exp2(w)
         for u in range(TOGETHER):
             for k in range(dv + 1):
-                sum_of = tuple_setitem(sum_of, k, fma(w[u], spread(keys[r, h, j + u, d + k]), sum_of[k]))
+                weighted = spread_from(keys, at + u * width + d + k)
+                sum_of = tuple_setitem(sum_of, k, fma(w[u], weighted, sum_of[k]))
+        at += TOGETHER * width
     return sum_of
 
 
 @njit(cache=True, error_model="numpy")
-def _sum_keys_one_by_one(like, values, mask, i, q, shift, keys, r, h, start, stop):
-    """The same for any number of keys, hidden where the mask says so, without those that have no weight."""
+def sum_keys(like, values, mask, i, q, shift, keys, r, h, start, stop):
+    """sum_j w_ij (a_j v_j, a_j) of the rows i, ... over the keys start..stop.
+
+    Keys that the mask hides, and keys of no weight, which may lie above the bound, are left out.
+    """
     wide()
     d, dv = len(like), len(values)
     lane = lane_numbers(like[0])

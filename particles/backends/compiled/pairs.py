@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from .pair_sums import sum_pairs
+from .pair_sums import TOGETHER, sum_pairs
 from .plan import Matrices
 from .vectors import divide, fma, lanes, load, spread, square_root, store, wide
 
@@ -29,6 +29,7 @@ class PairsPlan(NamedTuple):
     weights      : (replicas, padded)
     points       : (replicas, dimension + 1, padded)   the retracted positions, component by component, and 1
     query, bound, keys : see `pair_sums`               key_norm : (replicas, heads, padded)
+    lane_values  : (replicas, heads * (value_dimension + 1), padded)   a_i v_i and a_i, component by component
     partition    : (replicas, heads, padded)           out: log2 Z_i = bound_i + log2(partition_i)
     mask, radius, shift, softmax : as in `Matrices`
     """
@@ -44,6 +45,7 @@ class PairsPlan(NamedTuple):
     bound: Array
     keys: Array
     key_norm: Array
+    lane_values: Array
     partition: Array
     mask: int
     radius: float
@@ -87,8 +89,9 @@ def make_plan(m: Matrices, shape: tuple[int, ...], dtype: np.dtype) -> PairsPlan
         points=np.ones((replicas, dimension + 1, padded), dtype),
         query=np.zeros((replicas, m.heads, d, padded), dtype),
         bound=np.zeros((replicas, m.heads, padded), dtype),
-        keys=np.zeros((replicas, m.heads, tokens, d + dv + 1), dtype),
+        keys=np.zeros((replicas, m.heads, -(-tokens // TOGETHER) * TOGETHER, d + dv + 1), dtype),
         key_norm=np.zeros((replicas, m.heads, padded), dtype),
+        lane_values=np.zeros((replicas, m.heads * (dv + 1), padded), dtype),
         partition=np.zeros((replicas, m.heads, padded), dtype),
         mask=m.mask,
         radius=m.radius,
@@ -118,50 +121,55 @@ def log2_partitions(plan: PairsPlan, tokens: int) -> Array:
 
 def replace_values(plan: PairsPlan, values: Array) -> None:
     """Let the first component of every head's values be `values` (replicas, tokens), until the next projection."""
-    plan.keys[..., len(plan.like)] = (plan.keys[..., -1] * values[:, None]).astype(plan.keys.dtype)
+    tokens = values.shape[1]
+    plan.keys[:, :, :tokens, len(plan.like)] = plan.keys[:, :, :tokens, -1] * values[:, None]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def project(plan, positions, tangent, first, last):
     """Retract the tokens of the units first..last (if tangent) and fill their queries, keys and values."""
     wide()
+    # taken out of the plan once: each look into it counts references
+    like, values, matrices, weights, points = plan.like, plan.values, plan.matrices, plan.weights, plan.points
+    query, bound, keys, key_norm = plan.query, plan.bound, plan.keys, plan.key_norm
+    lane_values, width = plan.lane_values, len(values) + 1
+    lanes, radius = plan.lanes, plan.radius
     tokens, dimension = positions.shape[1], positions.shape[2]
-    lanes, points = plan.lanes, plan.points
     padded = points.shape[2]
     units = padded // lanes
-    row = np.empty((plan.keys.shape[3], lanes), positions.dtype)
+    row = np.empty((keys.shape[3], lanes), positions.dtype)
     for unit in range(first, last):
         r, start = unit // units, unit % units * lanes
         at = r * (dimension + 1) * padded + start
-        square = spread(plan.like[0])
+        square = spread(like[0])
         for c in range(dimension):
             for lane in range(lanes):  # behind the last token its copies: real numbers that nobody reads
                 points[r, c, start + lane] = positions[r, min(start + lane, tokens - 1), c]
             x = load(points, at + c * padded)
             square = fma(x, x, square)
-        if tangent and plan.radius > 0:
-            scale = divide(spread(positions.dtype.type(plan.radius)), square_root(square))
+        if tangent and radius > 0:
+            scale = divide(spread(positions.dtype.type(radius)), square_root(square))
             for c in range(dimension):
                 store(points, at + c * padded, scale * load(points, at + c * padded))
-        for h in range(plan.query.shape[1]):
-            _project_head(plan, r, h, start, row)
+        for h in range(query.shape[1]):
+            _project_head(like, values, matrices, weights, points, query, bound, key_norm, lanes, r, h, start, row)
+            for k in range(width):
+                at_values = ((r * query.shape[1] + h) * width + k) * padded + start
+                store(lane_values, at_values, load(row, (len(like) + k) * lanes))
             for i in range(start, min(start + lanes, tokens)):
                 for m in range(row.shape[0]):
-                    plan.keys[r, h, i, m] = row[m, i - start]
+                    keys[r, h, i, m] = row[m, i - start]
 
 
 @njit(inline="always")
-def _project_head(plan, r, h, start, row):
+def _project_head(like, values, matrices, weights, points, query, bound, key_norm, lanes, r, h, start, row):
     """Queries of one unit, and in row (head_dimension + value_dimension + 1, lanes) its keys, values and weights."""
-    wide()
-    matrices, points, lanes = plan.matrices, plan.points, plan.lanes
-    d, dv, columns, padded = len(plan.like), len(plan.values), points.shape[1], points.shape[2]
-    place = r * plan.query.shape[1] + h
-    weight = load(plan.weights, r * padded + start)
-    zero = spread(plan.like[0])
-    query_square, key_square = zero, zero
+    d, dv, columns, padded = len(like), len(values), points.shape[1], points.shape[2]
+    place = r * query.shape[1] + h
+    weight = load(weights, r * padded + start)
+    query_square, key_square = spread(like[0]), spread(like[0])
     for c in range(max(d, dv)):
-        q, k, v = zero, zero, zero
+        q, k, v = spread(like[0]), spread(like[0]), spread(like[0])
         for p in range(columns):
             x = load(points, (r * columns + p) * padded + start)
             if c < d:
@@ -170,44 +178,27 @@ def _project_head(plan, r, h, start, row):
             if c < dv:
                 v = fma(spread(matrices[2, h, c, p]), x, v)
         if c < d:
-            store(plan.query, (place * d + c) * padded + start, q)
+            store(query, (place * d + c) * padded + start, q)
             store(row, c * lanes, k)
             query_square, key_square = fma(q, q, query_square), fma(k, k, key_square)
         if c < dv:
             store(row, (d + c) * lanes, weight * v)
     # |q_i| for now; times the longest key it bounds the exponents of the row
-    store(plan.bound, place * padded + start, square_root(query_square))
-    store(plan.key_norm, place * padded + start, square_root(key_square))
+    store(bound, place * padded + start, square_root(query_square))
+    store(key_norm, place * padded + start, square_root(key_square))
     store(row, (d + dv) * lanes, weight)
-
-
-@njit(inline="always")
-def _longest_keys(plan, r, longest):
-    """The norm of the longest key of every head of a replica, longest : (heads,)."""
-    for h in range(longest.shape[0]):
-        norm = plan.like[0]
-        for j in range(plan.keys.shape[2]):
-            if not plan.key_norm[r, h, j] <= norm:  # written so that a NaN stays
-                norm = plan.key_norm[r, h, j]
-        longest[h] = norm
-
-
-@njit(inline="always")
-def _sum_unit(plan, r, i, longest, sums):
-    """sums (heads, value_dimension + 1, lanes) of one unit."""
-    for h in range(plan.query.shape[1]):
-        for row in range(i, i + plan.lanes):
-            plan.bound[r, h, row] *= longest[h]
-        sum_pairs(plan.like, plan.values, plan.mask, plan.query, plan.bound, plan.keys, sums, r, h, i)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def attend(plan, out, tangent, first, last):
     """Write the drift of the units first..last; tangent: projected onto the sphere. Once after each projection."""
     wide()
-    tokens, dimension = out.shape[1], out.shape[2]
-    lanes, heads, dv = plan.lanes, plan.query.shape[1], len(plan.values)
-    units = plan.bound.shape[2] // lanes
+    like, values, points, output = plan.like, plan.values, plan.points, plan.output  # once, as above
+    query, bound, keys, key_norm, partition = plan.query, plan.bound, plan.keys, plan.key_norm, plan.partition
+    lanes, mask, radius, shift, softmax = plan.lanes, plan.mask, plan.radius, plan.shift, plan.softmax
+    tokens, dimension, heads, dv = out.shape[1], out.shape[2], query.shape[1], len(values)
+    padded = bound.shape[2]
+    units = padded // lanes
     sums = np.empty((heads, dv + 1, lanes), out.dtype)
     longest = np.empty(heads, out.dtype)
     joined = np.ones((heads * dv + 1, lanes), out.dtype)  # the last row stays 1, for the bias
@@ -215,51 +206,60 @@ def attend(plan, out, tangent, first, last):
     for unit in range(first, last):
         r, start = unit // units, unit % units * lanes
         if unit == first or start == 0:
-            _longest_keys(plan, r, longest)
-        _sum_unit(plan, r, start, longest, sums)
+            _longest_keys(key_norm, tokens, r, longest)
         for h in range(heads):
-            _normalise(plan, r, h, start, sums, joined)
-        _finish_unit(plan, r, start, tangent, joined, result)
+            at = (r * heads + h) * padded + start
+            store(bound, at, load(bound, at) * spread(longest[h]))
+            sum_pairs(like, values, mask, query, bound, keys, sums, r, h, start)
+            store(partition, at, load(sums, (h * (dv + 1) + dv) * lanes))
+            normalise(like, dv, lanes, softmax, shift, bound, r, h, start, sums, joined)
+        finish_unit(like, lanes, points, output, radius, r, start, tangent, joined, result)
         for i in range(start, min(start + lanes, tokens)):
             for c in range(dimension):
                 out[r, i, c] = result[c, i - start]
 
 
 @njit(inline="always")
-def _normalise(plan, r, h, start, sums, joined):
+def _longest_keys(key_norm, tokens, r, longest):
+    """The norm of the longest key of every head of a replica, longest : (heads,)."""
+    for h in range(longest.shape[0]):
+        norm = key_norm[r, h, 0]
+        for j in range(1, tokens):
+            if not key_norm[r, h, j] <= norm:  # written so that a NaN stays
+                norm = key_norm[r, h, j]
+        longest[h] = norm
+
+
+@njit(inline="always")
+def normalise(like, dv, lanes, softmax, shift, bound, r, h, start, sums, joined):
     """joined (heads * value_dimension + 1, lanes) of one head from its sums."""
-    wide()
-    lanes, dv = plan.lanes, len(plan.values)
     at = h * (dv + 1) * lanes
-    place = r * plan.query.shape[1] + h
-    store(plan.partition, place * plan.partition.shape[2] + start, load(sums, at + dv * lanes))
-    if plan.softmax:
-        scale = divide(spread(plan.like[0] + joined.dtype.type(1)), load(sums, at + dv * lanes))
+    if softmax:
+        scale = divide(spread(like[0] + joined.dtype.type(1)), load(sums, at + dv * lanes))
     else:
         for lane in range(lanes):
-            sums[h, dv, lane] = np.exp2(plan.bound[r, h, start + lane] - plan.shift)
+            sums[h, dv, lane] = np.exp2(bound[r, h, start + lane] - shift)
         scale = load(sums, at + dv * lanes)
     for c in range(dv):
         store(joined, (h * dv + c) * lanes, scale * load(sums, at + c * lanes))
 
 
 @njit(inline="always")
-def _finish_unit(plan, r, start, tangent, joined, result):
+def finish_unit(like, lanes, points, output, radius, r, start, tangent, joined, result):
     """result (dimension, lanes): the output matrix and bias, and the tangential part of it."""
-    wide()
-    lanes, padded, dimension = plan.lanes, plan.points.shape[2], result.shape[0]
-    at = r * plan.points.shape[1] * padded + start
-    inner = spread(plan.like[0])
+    padded, dimension = points.shape[2], result.shape[0]
+    at = r * points.shape[1] * padded + start
+    inner = spread(like[0])
     for c in range(dimension):
         f = load(joined, c * lanes)
-        if plan.output.size > 0:
-            f = spread(plan.like[0])
+        if output.size > 0:
+            f = spread(like[0])
             for p in range(joined.shape[0]):
-                f = fma(spread(plan.output[c, p]), load(joined, p * lanes), f)
+                f = fma(spread(output[c, p]), load(joined, p * lanes), f)
         store(result, c * lanes, f)
         if tangent:
-            inner = fma(f, load(plan.points, at + c * padded), inner)
-    if tangent and plan.radius > 0:
-        along = inner * spread(result.dtype.type(-1.0 / (plan.radius * plan.radius)))
+            inner = fma(f, load(points, at + c * padded), inner)
+    if tangent and radius > 0:
+        along = inner * spread(result.dtype.type(-1.0 / (radius * radius)))
         for c in range(dimension):
-            store(result, c * lanes, fma(along, load(plan.points, at + c * padded), load(result, c * lanes)))
+            store(result, c * lanes, fma(along, load(points, at + c * padded), load(result, c * lanes)))

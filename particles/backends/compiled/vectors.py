@@ -1,9 +1,10 @@
 """Short vectors of numbers as a Numba type, so that kernels say which numbers lie side by side in a register.
 
 A `Vector` has `lanes(dtype)` components of one float type, as many as a register of this processor holds. In
-compiled code: `load(array, index)` and `store(array, index, vector)` address the flat array, `spread(number)` fills
-a vector, `fma(a, b, c)` is a * b + c, and +, -, * act lane by lane. Left to itself, LLVM vectorises only inner loops,
-uses half the width of AVX-512 and spills the sums of a pair; with the type, the kernels keep them in registers.
+compiled code `load(array, index)` and `store(array, index, vector)` address the flat array, `spread(number)` and
+`spread_from(array, index)` fill a vector, `fma(a, b, c)` is a * b + c, and +, -, * act lane by lane. Left to itself,
+LLVM vectorises only inner loops, uses half the width of AVX-512 and spills the sums of a pair; with the type, the
+kernels keep them in registers.
 """
 
 from __future__ import annotations
@@ -105,6 +106,18 @@ def spread(typing_context, number):
         return _spread(builder, context.get_value_type(vector), arguments[0])
 
     return vector(number), generate
+
+
+@intrinsic
+def spread_from(typing_context, array, index):
+    """The vector whose lanes all hold array.flat[index]; unlike array[...] with no check for negative indices."""
+    vector = Vector(array.dtype)
+
+    def generate(context, builder, signature, arguments):
+        number = builder.load(_address(context, builder, signature.args[0], *arguments))
+        return _spread(builder, context.get_value_type(vector), number)
+
+    return vector(array, types.intp), generate
 
 
 @intrinsic

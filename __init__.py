@@ -1,0 +1,73 @@
+"""Self-attention as an interacting particle system: tokens are particles, depth is time.
+
+    scenario = attndyn.load("sphere-clusters").override({"attention.beta": 9.0})
+    trajectory = attndyn.run(scenario, out="clusters.h5")
+
+The names below are imported when they are first used, so that `import attndyn` itself costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .errors import AttndynError, InvalidInput, MissingExtra, RunFailed, TrajectoryError
+    from .integrators import Solution, integrate
+    from .particles import Attention, Ensemble, Euclidean, Space, Sphere
+    from .scenarios.files import names
+    from .scenarios.run import run
+    from .scenarios.schema import Scenario, load
+    from .scenarios.trajectory import Trajectory, open
+
+    __version__: str
+
+_HOME = {
+    "errors": ("AttndynError", "InvalidInput", "MissingExtra", "RunFailed", "TrajectoryError"),
+    "integrators": ("Solution", "integrate"),
+    "particles": ("Attention", "Ensemble", "Euclidean", "Space", "Sphere"),
+    "scenarios.files": ("names",),
+    "scenarios.run": ("run",),
+    "scenarios.schema": ("Scenario", "load"),
+    "scenarios.trajectory": ("Trajectory", "open"),
+}
+_MODULE_OF = {name: module for module, names_of_it in _HOME.items() for name in names_of_it}
+
+__all__ = [
+    "Attention",
+    "AttndynError",
+    "Ensemble",
+    "Euclidean",
+    "InvalidInput",
+    "MissingExtra",
+    "RunFailed",
+    "Scenario",
+    "Solution",
+    "Space",
+    "Sphere",
+    "Trajectory",
+    "TrajectoryError",
+    "__version__",
+    "integrate",
+    "load",
+    "names",
+    "open",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("attndyn")
+    elif name in _MODULE_OF:
+        value = getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

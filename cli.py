@@ -1,0 +1,246 @@
+"""The command line. Every command is a few lines: what it does is done by `scenarios` and `data`.
+
+Exit status: 0; 2 for a mistake of the user's, told in one line on stderr; 1 for a failure. What takes long to
+import is imported by the commands that need it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .errors import AttndynError, InvalidInput, MissingExtra
+
+if TYPE_CHECKING:
+    from .scenarios.schema import Scenario
+    from .scenarios.trajectory import Trajectory
+
+INTERRUPTED = 130  # what typer makes of Ctrl-C outside a run, which ends by itself
+
+app = typer.Typer(
+    name="attndyn",
+    epilog="First steps: attndyn list; attndyn run sphere-clusters --out run.h5; attndyn plot run.h5",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Name = Annotated[str, typer.Argument(metavar="NAME|FILE", help="A bundled scenario, or a .toml file.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a value, e.g. attention.beta=9; repeatable."),
+]
+Seed = Annotated[int | None, typer.Option(min=0, help="The seed, tokens.seed.")]
+File = Annotated[Path, typer.Argument(metavar="F.h5", help="A trajectory file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")]
+
+
+@app.callback(invoke_without_command=True)
+def top(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """Self-attention as an interacting particle system: tokens are particles, depth is time."""
+    if version:
+        import attndyn
+
+        print(attndyn.__version__)
+        raise typer.Exit
+
+
+@app.command("list")
+def list_scenarios() -> None:
+    """List the bundled scenarios.
+
+    Example: attndyn list
+    """
+    from .scenarios.files import listing
+
+    rows = listing()
+    widths = [max(len(row[column]) for row in rows) for column in ("name", "title")]
+    for row in rows:
+        print(f"{row['name']:{widths[0]}}  {row['title']:{widths[1]}}  {row['source']}")
+
+
+@app.command()
+def show(name: Name) -> None:
+    """Print a scenario file, a good start for one's own.
+
+    Example: attndyn show sphere-clusters > mine.toml
+    """
+    from .scenarios.files import source
+
+    print(source(name), end="")
+
+
+@app.command()
+def check(name: Name, changes: Set = None, seed: Seed = None) -> None:
+    """Check a scenario without running it, and say what it would do.
+
+    Example: attndyn check mine.toml
+    """
+    from .scenarios.build import build
+    from .scenarios.summary import summary
+
+    print(f"ok: {summary(build(_scenario(name, changes, seed)))}")
+
+
+@app.command()
+def run(
+    name: Name,
+    out: Annotated[Path | None, typer.Option(help="The trajectory file; by default NAME.h5 here.")] = None,
+    changes: Set = None,
+    seed: Seed = None,
+    backend: Annotated[str | None, typer.Option(help="numba (the default) or reference.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="By default one per core.")] = None,
+    overwrite: Overwrite = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing unless it fails.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a scenario and write its trajectory.
+
+    Example: attndyn run sphere-clusters --set attention.beta=9 --out clusters.h5
+    """
+    from .data.target import check_target
+    from .scenarios.mistakes import blaming
+    from .scenarios.progress import Bar, tell_what_takes_long
+    from .scenarios.run import run as run_scenario
+
+    scenario = _scenario(name, changes, seed)
+    out = out or Path(f"{scenario.name}.h5")
+    with blaming("--out"):
+        check_target(out, overwrite)
+    silent = quiet or as_json
+    if not silent:
+        tell_what_takes_long()
+    with Bar(scenario.depth.end, shown=not silent) as bar:
+        trajectory = run_scenario(
+            scenario,
+            out,
+            overwrite=overwrite,
+            backend=backend,
+            threads=threads,
+            progress=bar,
+        )
+    with trajectory:
+        _report(trajectory, quiet, as_json)
+
+
+@app.command()
+def info(file: File, as_json: AsJson = False) -> None:
+    """Say what a trajectory file holds.
+
+    Example: attndyn info clusters.h5 --json
+    """
+    from .scenarios.summary import outcome, overview
+    from .scenarios.trajectory import open as open_trajectory
+
+    with open_trajectory(file) as trajectory:
+        print(json.dumps(outcome(trajectory)) if as_json else overview(trajectory))
+
+
+@app.command()
+def plot(
+    file: File,
+    kind: Annotated[str | None, typer.Option(help="By default what suits the space and dimension.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The picture; by default F.png.")] = None,
+    depths: Annotated[str | None, typer.Option(metavar="T,T,...", help="Depths to look at closely.")] = None,
+    replica: Annotated[int, typer.Option(min=0, help="Which replica.")] = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Draw a trajectory: the tokens, the observables over depth, the similarity of tokens.
+
+    Example: attndyn plot clusters.h5 --out clusters.png
+    """
+    from .data.figures import draw
+    from .scenarios.trajectory import open as open_trajectory
+
+    chosen = _depths(depths)
+    picture = out or file.with_suffix(".png")
+    if picture.exists() and not overwrite:
+        raise InvalidInput(f"--out: {picture} exists already; give another name, or --overwrite to replace it")
+    with open_trajectory(file) as trajectory:
+        draw(trajectory, kind=kind, out=picture, depths=chosen, replica=replica)
+    print(picture)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of scenario files, for editors that complete and check them.
+
+    Example: attndyn schema > scenario.schema.json
+    """
+    from .scenarios.schema import Scenario
+
+    print(json.dumps(Scenario.model_json_schema(), indent=2))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line (by default that of the process) and return its exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        status = app(args=words or ["--help"], prog_name="attndyn", standalone_mode=False)
+        sys.stdout.flush()
+        return _complain("interrupted", 1) if status == INTERRUPTED else status or 0
+    except BrokenPipeError:  # the reader of our output has had enough
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        return 1
+    except InvalidInput as error:
+        return _complain(error, 2)
+    except (AttndynError, OSError, MemoryError) as error:
+        return _complain(error, 2 if isinstance(error, MissingExtra) else 1)
+    except KeyboardInterrupt:
+        return _complain("interrupted", 1)
+    except Exception as error:
+        # errors of click, which newer versions of typer carry as a copy of their own
+        if hasattr(error, "format_message"):
+            return _complain(error.format_message(), 2)
+        raise
+
+
+def _complain(error: Exception | str, status: int) -> int:
+    print(f"attndyn: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
+    return status
+
+
+def _scenario(name: str, changes: list[str] | None, seed: int | None) -> Scenario:
+    from .scenarios.schema import load
+    from .scenarios.toml import parse_value
+
+    values: dict[str, Any] = {}
+    for change in changes or ():
+        key, equals, text = change.partition("=")
+        if not equals:
+            raise InvalidInput(f"--set: must have the form section.key=value; got {change!r}")
+        values[key.strip()] = parse_value(text.strip())
+    if seed is not None:
+        values["tokens.seed"] = seed
+    return load(name).override(values)
+
+
+def _report(trajectory: Trajectory, quiet: bool, as_json: bool) -> None:
+    """Say how a run ended; end with status 1 where it did not end well."""
+    from .scenarios.summary import ending, outcome
+
+    if as_json:
+        print(json.dumps(outcome(trajectory)))
+    if trajectory.status.startswith(("failed", "interrupted")):
+        raise typer.Exit(_complain(ending(trajectory), 1))
+    if not quiet and not as_json:
+        print(ending(trajectory))
+
+
+def _depths(text: str | None) -> list[float] | None:
+    try:
+        return None if text is None else [float(part) for part in text.split(",")]
+    except ValueError:
+        raise InvalidInput(f"--depths: must be numbers separated by commas; got {text!r}") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

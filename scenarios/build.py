@@ -1,0 +1,257 @@
+"""From a scenario to the objects of a run: the ensemble, the attention law of every layer, the save times.
+
+What a scenario can have wrong that its models cannot see is found here, before the run starts: files, shapes,
+values that are not finite, weights that are no probabilities. Each is reported under its key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InvalidInput
+from ..integrators import events
+from ..particles import Attention, Ensemble, Euclidean, Space, Sphere
+from ..particles.arrays import read_array
+from ..particles.observables import check_names, default_cluster_distance
+from ..particles.weights import draw
+from .mistakes import ScenarioError, blaming
+from .schema import Scenario
+from .times import save_times
+from .values import ArrayFile, RandomMatrix
+
+MATRICES = ("query", "key", "value", "output")  # the order numbers their random streams
+BIASES = ("query_bias", "key_bias", "value_bias", "output_bias")
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What a scenario says, ready to be integrated.
+
+    laws       : one for every layer, or a single one that holds at every depth
+    save_times : increasing depths (frames,)
+    strings    : the tokens as text, where the scenario has them
+    """
+
+    scenario: Scenario
+    ensemble: Ensemble
+    laws: Sequence[Attention]
+    save_times: NDArray[np.float64]
+    strings: list[str] | None
+
+    @property
+    def cluster_distance(self) -> float:
+        """The distance up to which tokens are joined to a cluster."""
+        given = self.scenario.save.cluster_distance
+        return default_cluster_distance(self.ensemble.space) if given is None else given
+
+    @property
+    def file_size(self) -> int:
+        """Estimated bytes of the trajectory file."""
+        positions = self.ensemble.positions.nbytes
+        observables = 8 * self.ensemble.replicas * len(self.scenario.save.observables)
+        return len(self.save_times) * (positions + observables + 16) + 50_000
+
+    def law_at(self, t: float) -> Attention:
+        """The law that acts on the tokens at depth t: with independent weights, that of the layer to come."""
+        if len(self.laws) == 1:
+            return self.laws[0]
+        layer = round(t / self.scenario.depth.layer_step)
+        return self.laws[min(layer, len(self.laws) - 1)]
+
+    def stop_events(self) -> list[events.Event]:
+        """The events that end the run before its time."""
+        stop = self.scenario.save.stop
+        found = []
+        if stop.clusters is not None:
+            found.append(events.clusters_left(self.ensemble, stop.clusters, self.cluster_distance))
+        if stop.drift is not None:
+            found.append(events.slower_than(stop.drift))
+        if stop.seconds is not None:
+            found.append(events.wall_clock(stop.seconds))
+        return found
+
+    def arguments(self) -> dict[str, Any]:
+        """The keyword arguments of `integrate` that the scenario decides."""
+        depth, save = self.scenario.depth, self.scenario.save
+        common = {"save_at": self.save_times, "stop": self.stop_events()}
+        if depth.layers is not None:
+            return common | {"layers": depth.layers, "step": depth.layer_step, "residual": depth.residual}
+        method = {"method": depth.method, "rtol": depth.rtol, "atol": depth.atol, "exact": save.exact}
+        limits = {"step": depth.step, "max_steps": depth.max_steps}
+        given = {name: value for name, value in limits.items() if value is not None}
+        return common | {"t_end": depth.end} | method | given
+
+
+def build(scenario: Scenario) -> Plan:
+    """Draw the tokens and the matrices of a scenario and check them against each other.
+
+    Raises ScenarioError, with one line that names the key of the first mistake.
+    """
+    ensemble = _ensemble(scenario)
+    independent = scenario.depth.weights == "independent"
+    layers = range(scenario.depth.layers or 1) if independent else range(1)
+    fixed = {name: _bias(scenario, name) for name in BIASES}
+    laws = [_law(scenario, ensemble.dimension, layer, fixed) for layer in layers]
+    with blaming("save.observables"):
+        check_names(scenario.save.observables, laws[0])
+    times = save_times(scenario.depth, scenario.save)
+    return Plan(scenario, ensemble, laws, times, _strings(scenario, ensemble.tokens))
+
+
+def _ensemble(scenario: Scenario) -> Ensemble:
+    tokens = scenario.tokens
+    parameters = tokens.initial.model_dump(exclude={"law"}, exclude_unset=True)
+    if tokens.from_file:
+        parameters["file"] = scenario.folder / tokens.from_file.file
+    settings = {name: f"tokens.initial.{name}" for name in type(tokens.initial).model_fields}
+    settings |= {"tokens": "tokens.count", "replicas": "tokens.replicas", "dimension": "tokens.dimension"}
+    with blaming("tokens.initial", settings):
+        space = _space(scenario)
+        positions = Ensemble.draw(
+            tokens.initial.law,
+            space,
+            tokens=scenario.count,
+            replicas=tokens.replicas,
+            seed=tokens.seed,
+            dtype=tokens.dtype,
+            **parameters,
+        ).positions
+    with blaming("tokens.weights"):
+        return Ensemble(positions, space, _vector(scenario, tokens.weights))
+
+
+def _space(scenario: Scenario) -> Space:
+    dimension = scenario.dimension
+    if dimension is None:
+        assert scenario.tokens.from_file is not None  # else the schema knows the dimension
+        file = scenario.tokens.from_file
+        dimension = read_array(scenario.folder / file.file, file.array).shape[-1]
+    if scenario.space.kind == "euclidean":
+        return Euclidean(dimension)
+    return Sphere(dimension, 1.0 if scenario.space.radius is None else scenario.space.radius)
+
+
+def _law(scenario: Scenario, dimension: int, layer: int, biases: dict[str, Any]) -> Attention:
+    attention = scenario.attention
+    matrices: dict[str, Any] = {name: _matrix(scenario, name, dimension, layer) for name in MATRICES}
+    options: dict[str, Any] = attention.model_dump(include={"normalisation", "mask"})
+    with blaming("attention.query", {name: f"attention.{name}" for name in type(attention).model_fields}):
+        law = Attention(
+            beta=attention.beta,
+            heads=attention.heads,
+            shift=attention.shift,
+            **options,
+            **matrices,
+            **biases,
+        )
+        law.projections(dimension)
+        return law
+
+
+def _matrix(scenario: Scenario, name: str, dimension: int, layer: int) -> float | NDArray[np.float64] | None:
+    value = getattr(scenario.attention, name)
+    with blaming(f"attention.{name}"):
+        if value is None:
+            return None
+        if value == "identity" or isinstance(value, float):
+            return _scalar(name, 1.0 if value == "identity" else value, dimension)
+        if isinstance(value, RandomMatrix):
+            seed = scenario.tokens.seed if value.seed is None else value.seed
+            rows, columns = _shape(scenario, name, dimension)
+            return value.scale * draw(value.law, rows, columns, seed, (layer, MATRICES.index(name)))
+        matrix = _numbers(scenario, value)
+        assert matrix is not None
+        if matrix.ndim != 2:
+            raise InvalidInput(f"must be a matrix; got an array of the shape {matrix.shape}")
+        _check_rows(scenario, name, matrix, dimension)
+        return matrix
+
+
+def _scalar(name: str, factor: float, dimension: int) -> float | NDArray[np.float64] | None:
+    if name != "output":
+        return factor
+    return None if factor == 1.0 else factor * np.eye(dimension)
+
+
+def _shape(scenario: Scenario, name: str, dimension: int) -> tuple[int, int]:
+    heads, head_dimension = scenario.attention.heads, scenario.attention.head_dimension
+    if head_dimension is None:
+        if dimension % heads:
+            raise ScenarioError(
+                f"attention.heads: must divide the dimension {dimension}, unless attention.head_dimension is "
+                f"given; got {heads}"
+            )
+        head_dimension = dimension // heads
+    rows = heads * head_dimension
+    return (dimension, rows) if name == "output" else (rows, dimension)
+
+
+def _check_rows(scenario: Scenario, name: str, matrix: NDArray[np.float64], dimension: int) -> None:
+    attention = scenario.attention
+    if attention.head_dimension is None or name == "output":
+        return
+    expected = (attention.heads * attention.head_dimension, dimension)
+    if matrix.shape != expected:
+        raise InvalidInput(f"must have the shape (heads * head_dimension, dimension) = {expected}; got {matrix.shape}")
+
+
+def _bias(scenario: Scenario, name: str) -> NDArray[np.float64] | None:
+    with blaming(f"attention.{name}"):
+        bias = _vector(scenario, getattr(scenario.attention, name))
+        if bias is not None and bias.ndim != 1:
+            raise InvalidInput(f"must be a list of numbers; got an array of the shape {bias.shape}")
+        return bias
+
+
+def _numbers(scenario: Scenario, value: list[Any] | ArrayFile | None) -> NDArray[np.float64] | None:
+    if isinstance(value, ArrayFile):
+        return read_array(scenario.folder / value.file, value.array)
+    return None if value is None else np.asarray(value, np.float64)
+
+
+def _vector(scenario: Scenario, value: list[Any] | ArrayFile | None) -> NDArray[np.float64] | None:
+    """As `_numbers`; a single row or column, as a .csv file has it, is a vector."""
+    numbers = _numbers(scenario, value)
+    return numbers.ravel() if numbers is not None and numbers.size == max(numbers.shape) else numbers
+
+
+def _strings(scenario: Scenario, tokens: int) -> list[str] | None:
+    source = scenario.tokens.strings
+    if source is None:
+        return None
+    with blaming("tokens.strings"):
+        strings = read_strings(scenario.folder / source.file, source.array)
+        if len(strings) < tokens:
+            raise InvalidInput(f"must hold a text for each of the {tokens} tokens; got {len(strings)}")
+        return strings[:tokens]
+
+
+def read_strings(path: Path, array: str | None) -> list[str]:
+    """Texts from a .txt file, one a line, or from an array of a .npy or .npz file. Never pickle.
+
+    Raises InvalidInput for a file that is missing, of another kind, or holds no texts.
+    """
+    if not path.is_file():
+        raise InvalidInput(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}")
+    try:
+        if path.suffix.lower() == ".txt":
+            return path.read_text(encoding="utf-8").splitlines()
+        loaded = np.load(path, allow_pickle=False)
+        if not isinstance(loaded, np.ndarray):
+            with loaded as archive:
+                if array not in archive.files:
+                    raise InvalidInput(f"array must be one of {', '.join(archive.files)} in {path}; got {array!r}")
+                loaded = archive[array]
+    except InvalidInput:
+        raise
+    except Exception as error:  # numpy raises many kinds for a damaged file
+        raise InvalidInput(f"{path} cannot be read as texts: {str(error).splitlines()[0]}") from error
+    if loaded.ndim != 1 or loaded.dtype.kind not in "US":
+        raise InvalidInput(f"{path} must hold one list of texts; got {loaded.dtype} of shape {loaded.shape}")
+    return [text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text) for text in loaded]

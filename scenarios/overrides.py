@@ -1,0 +1,61 @@
+"""Changing the tables of a scenario by dotted keys."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .mistakes import ScenarioError
+
+# what a key replaces, so that a change does not contradict the file it changes
+REPLACES = {
+    "save.every": ("save.times",),
+    "save.times": ("save.every",),
+    "depth.layers": ("depth.time", "depth.method", "depth.rtol", "depth.atol", "depth.max_steps"),
+    "depth.time": ("depth.layers", "depth.residual", "depth.weights"),
+}
+
+
+def merge(tables: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of the tables with the value of every dotted key changed, or removed where it is None.
+
+    Raises ScenarioError for a key with an empty part.
+    """
+    merged = copy.deepcopy(dict(tables))
+    for key in changes:
+        for replaced in set(REPLACES.get(key, ())) - changes.keys():
+            _change(merged, replaced, None)
+    for key, value in changes.items():
+        _change(merged, key, _plain(value))
+    return merged
+
+
+def _change(tables: dict[str, Any], key: str, value: Any) -> None:
+    *path, last = key.split(".")
+    if not all([*path, last]):
+        raise ScenarioError(f"{key!r}: a key has the form section.key, for example attention.beta")
+    table = tables
+    for part in path:
+        if not isinstance(table.get(part), dict):
+            if value is None:
+                return
+            table[part] = {}
+        table = table[part]
+    if value is None:
+        table.pop(last, None)
+    else:
+        table[last] = value
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's numbers and arrays, and tuples, as TOML has them."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return value

@@ -1,0 +1,175 @@
+"""The scenario: what a scenario file says, checked.
+
+A key that is unknown, of the wrong type or out of range is found by the models of `sections`; two keys that
+contradict each other are found here; and what only the arrays show (a shape, NaN in a file) by `build`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from ..errors import InvalidInput
+from ..integrators import METHODS
+from . import toml
+from .files import locate, source
+from .mistakes import ScenarioError, explain
+from .overrides import merge
+from .sections import AttentionSection, Depth, Save, SpaceSection, Tokens
+from .times import wrong_times
+from .values import Section
+
+DEFAULT_COUNT, DEFAULT_DIMENSION = 64, 3
+
+
+class Scenario(Section):
+    """One run, completely described. Every key has a default; unknown keys are mistakes."""
+
+    title: str = Field(default="", description="One line: what happens.")
+    source: str = Field(default="", description="Where it comes from: a paper, a figure.")
+    tokens: Tokens = Field(default=Tokens(), description="The tokens and where they start.")
+    space: SpaceSection = Field(default=SpaceSection(), description="The space in which tokens live.")
+    attention: AttentionSection = Field(
+        default=AttentionSection(), description="How tokens move in the field of the others."
+    )
+    depth: Depth = Field(default=Depth(), description="How far and by what method.")
+    save: Save = Field(default=Save(), description="What is kept, and when the run ends before its time.")
+
+    _name: str = PrivateAttr("scenario")
+    _folder: Path = PrivateAttr(default_factory=Path)
+    _text: str = PrivateAttr("")
+
+    @model_validator(mode="after")
+    def _keys_agree(self) -> Self:
+        wrong = list(_contradictions(self))
+        if wrong:
+            key, sentence = wrong[0]
+            context = {"key": key, "sentence": sentence, "more": len(wrong) - 1}
+            raise PydanticCustomError("contradiction", "{key}: {sentence}", context)
+        return self
+
+    @classmethod
+    def parse(cls, text: str, *, name: str = "scenario", folder: Path | str = ".") -> Scenario:
+        """The scenario of a TOML text. Files in it are relative to `folder`.
+
+        Raises ScenarioError with one line that names the key of the first mistake.
+        """
+        return _checked(toml.parse(text), text, name, Path(folder))
+
+    @property
+    def name(self) -> str:
+        """The bundled name, or the name of the file without its suffix."""
+        return self._name
+
+    @property
+    def folder(self) -> Path:
+        """The folder to which the scenario's file paths are relative."""
+        return self._folder
+
+    @property
+    def text(self) -> str:
+        """TOML that `parse` reads back: as read or, after `override`, written anew, without comments."""
+        return self._text or toml.write(self.model_dump(exclude_unset=True, exclude_none=True))
+
+    @property
+    def count(self) -> int | None:
+        """Number of tokens; None where the file of the initial law decides."""
+        return self.tokens.count if self.tokens.from_file else self.tokens.count or DEFAULT_COUNT
+
+    @property
+    def dimension(self) -> int | None:
+        """Number of components of a token; None where the file of the initial law decides."""
+        return self.tokens.dimension if self.tokens.from_file else self.tokens.dimension or DEFAULT_DIMENSION
+
+    def override(self, changes: Mapping[str, Any]) -> Scenario:
+        """This scenario with other values under dotted keys: {"attention.beta": 9.0, "depth.time": 2.0}.
+
+        A key that stands for an alternative takes its place: `save.times` drops `save.every`, `depth.layers`
+        drops `depth.time`. A value of None removes its key, so that the default holds.
+
+        Raises ScenarioError as `parse` does.
+        """
+        if not changes:
+            return self
+        tables = merge(toml.parse(self.text), changes)
+        return _checked(tables, toml.write(tables), self._name, self._folder)
+
+
+def load(name_or_path: str | Path) -> Scenario:
+    """The bundled scenario of this name, or the scenario in the file at this path.
+
+    Raises ScenarioError, with one line that names the file and the key of the first mistake.
+    """
+    path = locate(name_or_path)
+    text = source(path)
+    try:
+        return Scenario.parse(text, name=path.stem, folder=path.parent)
+    except InvalidInput as error:
+        raise ScenarioError(f"{path.name}: {error}") from None
+
+
+def _checked(tables: dict[str, Any], text: str, name: str, folder: Path) -> Scenario:
+    try:
+        scenario = Scenario.model_validate(tables)
+    except ValidationError as error:
+        raise ScenarioError(explain(error, tables, Scenario.model_json_schema())) from None
+    scenario._name, scenario._folder, scenario._text = name, folder, text
+    return scenario
+
+
+def _contradictions(scenario: Scenario) -> Iterator[tuple[str, str]]:
+    """Pairs of a key and a sentence that says with what it does not go together."""
+    yield from _wrong_tokens(scenario)
+    if scenario.space.kind == "euclidean" and scenario.space.radius is not None:
+        yield "space.radius", f'belongs to a sphere; got {scenario.space.radius:g} with kind = "euclidean"'
+    if scenario.attention.normalisation == "softmax" and scenario.attention.shift != 0.0:
+        yield (
+            "attention.shift",
+            "rescales the time of unnormalised attention; got "
+            f'{scenario.attention.shift:g} with normalisation = "softmax"',
+        )
+    yield from _wrong_depth(scenario)
+    yield from wrong_times(scenario.depth, scenario.save)
+    names = scenario.save.observables
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        yield "save.observables", f"names {twice!r} twice"
+
+
+def _wrong_tokens(scenario: Scenario) -> Iterator[tuple[str, str]]:
+    tokens, count, dimension = scenario.tokens, scenario.count, scenario.dimension
+    if scenario.space.kind == "sphere" and dimension == 1:
+        yield "tokens.dimension", "must be at least 2 on a sphere (2 is the circle); got 1"
+    if isinstance(tokens.weights, list) and count is not None and len(tokens.weights) != count:
+        yield "tokens.weights", f"must be {count} numbers, one for each token; got {len(tokens.weights)}"
+    if scenario.attention.mask == "without-self" and count == 1:
+        yield "attention.mask", "without-self leaves a single token nothing to see"
+
+
+def _wrong_depth(scenario: Scenario) -> Iterator[tuple[str, str]]:
+    depth = scenario.depth
+    if depth.layers is None:
+        if depth.weights == "independent":
+            yield "depth.weights", '"independent" needs depth.layers: one set of matrices for each layer'
+        if not depth.residual:
+            yield "depth.residual", "belongs to a network; give depth.layers"
+        if not METHODS[depth.method].adaptive and depth.step is None:
+            yield "depth.step", f"missing; the fixed-step method {depth.method!r} needs it"
+        if depth.step is not None and depth.step > depth.end:
+            yield "depth.step", f"must be at most the run's depth {depth.end:g}; got {depth.step:g}"
+        return
+    if depth.time is not None:
+        yield "depth.time", "give either time or layers (with step), not both"
+    for key in sorted({"method", "rtol", "atol", "max_steps"} & depth.model_fields_set):
+        yield f"depth.{key}", "belongs to integration in continuous depth; a network of layers has none"
+    if scenario.save.stop.drift is not None:
+        yield "save.stop.drift", "belongs to integration in continuous depth; a layer has no drift"
+    if depth.weights == "independent" and not scenario.attention.drawn():
+        yield (
+            "depth.weights",
+            '"independent" needs a matrix to draw: attention.query, key, value or output = { law = ... }',
+        )

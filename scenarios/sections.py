@@ -1,0 +1,212 @@
+"""The sections of a scenario file, each a model whose fields are the section's keys."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag
+
+from ..integrators import METHODS
+from ..particles.attention import MASKS, NORMALISATIONS
+from ..particles.observables import REGISTRY
+from .values import (
+    ArrayFile,
+    InitialFile,
+    InitialLaw,
+    InitialTable,
+    Matrix,
+    OneOf,
+    RandomMatrix,
+    Section,
+    Vector,
+)
+
+
+class Tokens(Section):
+    """The tokens and where they start."""
+
+    count: int | None = Field(
+        default=None,
+        ge=1,
+        le=10**9,
+        description="Number of tokens of each replica; by default all that the file of the initial law holds, else 64.",
+    )
+    dimension: int | None = Field(
+        default=None,
+        ge=1,
+        le=10**6,
+        description="Number of components of a token; by default that of the file of the initial law, else 3.",
+    )
+    replicas: int = Field(
+        default=1,
+        ge=1,
+        le=10**7,
+        description="Number of independent copies of the system, each with its own random tokens.",
+    )
+    initial: Annotated[InitialTable, InitialLaw()] = Field(
+        default_factory=lambda: {"law": "uniform"},
+        validate_default=True,
+        description="The law of the initial positions, with its parameters.",
+    )
+    weights: Vector | None = Field(
+        default=None, description="Token weights, nonnegative with sum 1; by default 1/count each."
+    )
+    seed: int = Field(
+        default=0, ge=0, description="The one seed of the scenario: of the tokens and of random matrices."
+    )
+    dtype: Literal["float64", "float32"] = Field(default="float64", description="The floating-point type of the run.")
+    strings: ArrayFile | None = Field(
+        default=None,
+        description="The tokens as text: an array of a .npy or .npz file, or a .txt file of one token a line.",
+    )
+
+    @property
+    def from_file(self) -> InitialFile | None:
+        """The initial law, where it reads a file."""
+        return self.initial if isinstance(self.initial, InitialFile) else None
+
+
+class SpaceSection(Section):
+    """The space in which tokens live."""
+
+    kind: Literal["sphere", "euclidean"] = Field(
+        default="sphere", description="The sphere |x| = radius, or all of R^d."
+    )
+    radius: float | None = Field(default=None, gt=0, description="Radius of the sphere; by default 1.")
+
+
+class AttentionSection(Section):
+    """The attention law. A matrix is "identity", a number times it, rows, drawn, or read from a file."""
+
+    beta: float = Field(
+        default=1.0,
+        description="Inverse temperature: scores are beta <Q x_i, K x_j>; in a transformer 1/sqrt(head dimension).",
+    )
+    heads: int = Field(
+        default=1, ge=1, le=10**6, description="Number of heads; the rows of query, key and value are split among them."
+    )
+    head_dimension: int | None = Field(
+        default=None,
+        ge=1,
+        le=10**6,
+        description="Rows of query, key and value for each head; by default dimension / heads.",
+    )
+    score: Literal["dot"] = Field(default="dot", description="The score of two tokens.")
+    normalisation: Annotated[str, OneOf(NORMALISATIONS)] = Field(
+        default="softmax", description="softmax, or none: the weights exp(score) are not divided by their sum."
+    )
+    mask: Annotated[str, OneOf(MASKS)] = Field(
+        default="none",
+        description="causal: a token sees itself and those before it; without-self: it sees all but itself.",
+    )
+    shift: float = Field(
+        default=0.0, description="Unnormalised attention only: the drift is multiplied by exp(-shift)."
+    )
+    query: Matrix = Field(default="identity", description="Query matrix, (heads * head_dimension, dimension).")
+    key: Matrix = Field(default="identity", description="Key matrix, (heads * head_dimension, dimension).")
+    value: Matrix = Field(default="identity", description="Value matrix, (heads * head_dimension, dimension).")
+    output: Matrix | None = Field(
+        default=None,
+        description="Output matrix, (dimension, heads * head_dimension); by default the heads are only joined.",
+    )
+    query_bias: Vector | None = Field(default=None, description="Added to the queries.")
+    key_bias: Vector | None = Field(default=None, description="Added to the keys.")
+    value_bias: Vector | None = Field(default=None, description="Added to the values.")
+    output_bias: Vector | None = Field(default=None, description="Added to the output.")
+
+    def drawn(self) -> list[str]:
+        """The keys of the matrices that are drawn."""
+        return [name for name in ("query", "key", "value", "output") if isinstance(getattr(self, name), RandomMatrix)]
+
+
+class Depth(Section):
+    """How far and by what method the tokens move: either for a time, or through layers."""
+
+    weights: Literal["shared", "independent"] = Field(
+        default="shared",
+        description="The same matrices at every depth, or for every layer its own (drawn matrices, with layers).",
+    )
+    time: float | None = Field(default=None, gt=0, description="Depth at which the run ends; by default 10.")
+    layers: int | None = Field(
+        default=None,
+        ge=1,
+        le=10**7,
+        description="The discrete network: this many times x <- retract(x + step * attention(x)).",
+    )
+    method: Annotated[str, OneOf(METHODS)] = Field(default="tsit5", description="Method of integration.")
+    step: float | None = Field(
+        default=None,
+        gt=0,
+        description="Step of a layer (by default 1) or of a fixed-step method; the first step of an adaptive method.",
+    )
+    rtol: float = Field(default=1e-8, gt=0, description="Relative tolerance of an adaptive method.")
+    atol: float = Field(default=1e-10, gt=0, description="Absolute tolerance of an adaptive method.")
+    residual: bool = Field(default=True, description="With layers: whether x itself is added to what a layer computes.")
+    max_steps: int | None = Field(
+        default=None, ge=1, description="The run fails after this many steps; by default 10 million."
+    )
+
+    @property
+    def layer_step(self) -> float:
+        """The step of one layer."""
+        return 1.0 if self.step is None else self.step
+
+    @property
+    def end(self) -> float:
+        """The depth at which the run ends."""
+        if self.layers is not None:
+            return self.layers * self.layer_step
+        return 10.0 if self.time is None else self.time
+
+
+class LogTimes(Section):
+    """Depth 0 and then `count` depths in geometric progression, from `first` to the end of the run."""
+
+    law: Literal["log"]
+    first: float = Field(gt=0)
+    count: int = Field(ge=2, le=10_000_000)
+
+
+def _kind_of_times(value: Any) -> str | None:
+    if isinstance(value, list):
+        return "list"
+    return "log" if isinstance(value, (dict, LogTimes)) else None
+
+
+Times = Annotated[
+    Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1), Tag("list")] | Annotated[LogTimes, Tag("log")],
+    Discriminator(
+        _kind_of_times,
+        custom_error_type="form",
+        custom_error_message='a list of depths or { law = "log", first = ..., count = ... }',
+    ),
+]
+
+
+class Stop(Section):
+    """When to end a run before its time."""
+
+    clusters: int | None = Field(
+        default=None, ge=1, description="As soon as every replica has at most this many clusters."
+    )
+    drift: float | None = Field(default=None, gt=0, description="As soon as no token is faster than this.")
+    seconds: float | None = Field(default=None, gt=0, description="After this many seconds of wall-clock time.")
+
+
+class Save(Section):
+    """What is kept."""
+
+    every: float | None = Field(
+        default=None, gt=0, description="Depth between frames; by default a hundredth of the run, or every layer."
+    )
+    times: Times | None = Field(default=None, description="The depths of the frames, instead of `every`.")
+    exact: bool = Field(default=False, description="Step onto the save times instead of interpolating between steps.")
+    observables: list[Annotated[str, OneOf(REGISTRY)]] = Field(
+        default=["clusters", "mean_cosine"], description="What is measured at every frame."
+    )
+    cluster_distance: float | None = Field(
+        default=None,
+        gt=0,
+        description="Tokens at most this far apart are joined to a cluster; by default 0.1 (on a sphere 0.1 radius).",
+    )
+    stop: Stop = Field(default=Stop(), description="When to end the run before its time.")

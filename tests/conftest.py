@@ -1,0 +1,35 @@
+"""What the oracle tests share: the tokens that the oracles are stated for, and a solver much finer than they are."""
+
+import numpy as np
+import pytest
+from attndyn.integrators import integrate
+from attndyn.particles import Ensemble
+
+
+def _oracle_tokens(tokens, dimension, unit=True):
+    i, k = np.arange(tokens)[:, None], np.arange(dimension)
+    x = np.cos(1 + 1.7 * i + 0.9 * k * (i + 1))
+    return x / np.linalg.norm(x, axis=1, keepdims=True) if unit else x
+
+
+def _reach(law, x, space, depths, weights=None, rtol=1e-11, atol=1e-13, **options):
+    depths = np.atleast_1d(np.asarray(depths, np.float64))
+    options = {"method": "dop853", "rtol": rtol, "atol": atol} | options
+    solution = integrate(law, Ensemble(x, space, weights), t_end=depths[-1], save_at=depths, exact=True, **options)
+    assert solution.status == "finished"
+    return solution.positions[:, 0]
+
+
+@pytest.fixture(scope="session")
+def oracle_tokens():
+    """(tokens, dimension, unit=True) -> the tokens of oracle 0.3, of unit length or raw."""
+    return _oracle_tokens
+
+
+@pytest.fixture(scope="session")
+def reach():
+    """(law, x, space, depths, weights=None, **options) -> positions (depths, tokens, dimension) of one replica.
+
+    Landing on the depths, by dop853 at rtol 1e-11 unless told otherwise; the run must finish.
+    """
+    return _reach

@@ -1,0 +1,162 @@
+"""What every backend owes, whatever the numbers are: the same bits, no n x n array, nothing hidden, nothing touched."""
+
+import resource
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from attndyn.errors import InvalidInput
+from attndyn.particles import Attention, Euclidean, Sphere
+from attndyn.particles.backends import prepare
+from attndyn.particles.ensemble import checked_weights
+
+KERNELS = [(700, 3), (500, 20)]  # tokens and dimension: small heads and larger ones, work for several threads
+backends = pytest.mark.parametrize("backend", ["numba", "reference"])
+masks = pytest.mark.parametrize("mask", ["none", "causal", "without-self"])
+dtypes = pytest.mark.parametrize("dtype", ["float64", "float32"])
+
+
+def tokens_of(generator, shape, space, dtype="float64"):
+    """(replicas, tokens, dimension) tokens of about unit length."""
+    return space.retract(generator.standard_normal(shape) / np.sqrt(shape[2])).astype(dtype)
+
+
+def full_law(generator, dimension, **options):
+    """Three heads with matrices, an output matrix and all biases."""
+    width = 3 if dimension == 3 else 6
+
+    def gaussian(*shape):
+        return generator.standard_normal(shape) / np.sqrt(dimension)
+
+    matrices = {name: gaussian(3 * width, dimension) for name in ("query", "key", "value")}
+    biases = {f"{name}_bias": gaussian(3 * width) for name in matrices}
+    output = {"output": gaussian(dimension, 3 * width), "output_bias": gaussian(dimension)}
+    return Attention(heads=3, **matrices, **biases, **output, **options)
+
+
+def field(law, space, x, backend):
+    return prepare(law, space, checked_weights(None, x.shape[:2]), x.shape, x.dtype, backend)
+
+
+@dtypes
+@masks
+@pytest.mark.parametrize(("tokens", "dimension"), KERNELS)
+def test_the_bits_do_not_depend_on_the_number_of_threads(tokens, dimension, mask, dtype):
+    generator = np.random.default_rng(5)
+    law = full_law(generator, dimension, mask=mask)
+    space = Sphere(dimension)
+    x = tokens_of(generator, (2, tokens, dimension), space, dtype)
+    alone = [law.drift(x, space=space, threads=1), *law.statistics(x, space=space, threads=1)]
+    for threads in (2, 3, 7):
+        shared = [law.drift(x, space=space, threads=threads), *law.statistics(x, space=space, threads=threads)]
+        for one, other in zip(alone, shared, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@dtypes
+@pytest.mark.parametrize(("tokens", "dimension"), [(37, 3), (75, 20)])
+def test_the_bits_of_a_replica_do_not_depend_on_the_others(tokens, dimension, dtype):
+    generator = np.random.default_rng(5)
+    space = Sphere(dimension)
+    x = tokens_of(generator, (4, tokens, dimension), space, dtype)
+    law = Attention(beta=3.0, mask="causal")
+    together = law.drift(x, space=space)
+    for replica in range(4):
+        np.testing.assert_array_equal(law.drift(x[replica], space=space), together[replica])
+
+
+@backends
+@pytest.mark.parametrize("dimension", [3, 20])
+def test_a_drift_leaves_its_arguments_untouched_and_may_be_asked_for_twice(dimension, backend):
+    generator = np.random.default_rng(1)
+    space = Sphere(dimension, radius=2.0)
+    x = 1.1 * tokens_of(generator, (2, 30, dimension), space)  # off the sphere
+    before, first, second = x.copy(), np.empty_like(x), np.empty_like(x)
+    law = full_law(generator, dimension)
+    prepared = field(law, space, x, backend)
+    prepared.velocity(0.0, x, first)
+    np.testing.assert_array_equal(x, before)
+    prepared.attention(0.0, -x, second)
+    prepared.statistics(-x)
+    prepared.velocity(0.0, x, second)
+    np.testing.assert_array_equal(first, second)
+
+
+@backends
+@pytest.mark.parametrize("dimension", [3, 20])
+def test_off_the_sphere_the_drift_is_that_of_the_retracted_tokens(dimension, backend):
+    generator = np.random.default_rng(2)
+    space = Sphere(dimension, radius=2.0)
+    x = generator.uniform(0.5, 2.0, (1, 20, 1)) * generator.standard_normal((1, 20, dimension))
+    law = Attention(beta=0.7, mask="causal")
+    drift = law.drift(x, space=space, backend=backend)
+    np.testing.assert_allclose(drift, law.drift(space.retract(x), space=space, backend=backend), rtol=0, atol=1e-14)
+    np.testing.assert_allclose(np.sum(drift * x, axis=-1), 0.0, atol=1e-13)
+
+
+@backends
+@masks
+@pytest.mark.parametrize("normalisation", ["softmax", "none"])
+@pytest.mark.parametrize("dimension", [3, 20])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_one_bad_number_does_not_hide(bad, dimension, normalisation, mask, backend):
+    """Token 5 and, under a NaN, whoever sees it move by NaN; the other replica does not notice."""
+    generator = np.random.default_rng(4)
+    space = Euclidean(dimension)
+    x = tokens_of(generator, (2, 30, dimension), space)
+    law = Attention(normalisation=normalisation, mask=mask)
+    clean = law.drift(x, space=space, backend=backend)
+    x[1, 5, 1] = bad
+    with np.errstate(all="ignore"):
+        drift = law.drift(x, space=space, backend=backend)
+    np.testing.assert_array_equal(drift[0], clean[0])
+    broken = ~np.isfinite(drift[1]).all(axis=-1)
+    assert broken[5]
+    if np.isnan(bad):
+        assert broken[6:].all() and (mask == "causal" or broken[:5].all())
+
+
+@pytest.mark.parametrize(("dtype", "beta"), [(np.float32, 1.0), (np.float64, 8.0)])
+def test_unnormalised_attention_is_finite_wherever_its_value_is(dtype, beta):
+    """A token that does not see itself: exp(beta |x|^2) overflows, its attention exp(beta <x, y>) y does not."""
+    x = np.array([[[10.0, 0.0], [6.0, 7.9]]], dtype)
+    law = Attention(beta=beta, normalisation="none", mask="without-self")
+    drift = law.drift(x, space=Euclidean(2))
+    exact = 0.5 * np.exp(60.0 * beta) * x[0, ::-1].astype(np.float64)
+    np.testing.assert_allclose(drift[0], exact, rtol=1e-4 if dtype == np.float32 else 1e-12)
+
+
+def test_shift_counts_the_time_of_unnormalised_attention_in_other_units():
+    x = np.random.default_rng(6).standard_normal((1, 20, 3))
+    law = Attention(beta=2.0, normalisation="none")
+    shifted = replace(law, shift=3.0)
+    for backend in ("numba", "reference"):
+        np.testing.assert_allclose(
+            shifted.drift(x, space=Sphere(3), backend=backend),
+            np.exp(-3.0) * law.drift(x, space=Sphere(3), backend=backend),
+            rtol=1e-13,
+        )
+
+
+def test_positions_may_be_one_replica_or_a_view_or_whole_numbers():
+    x = np.random.default_rng(8).standard_normal((2, 40, 3))
+    law, space = Attention(beta=2.0), Euclidean(3)
+    np.testing.assert_array_equal(law.drift(x[1], space=space), law.drift(x, space=space)[1])
+    view = np.asfortranarray(x)[:, ::2]
+    np.testing.assert_array_equal(law.drift(view, space=space), law.drift(view.copy("C"), space=space))
+    whole = np.arange(12).reshape(4, 3)
+    np.testing.assert_array_equal(law.drift(whole, space=space), law.drift(whole.astype(float), space=space))
+
+
+@pytest.mark.parametrize("dimension", [3, 20])
+def test_a_drift_holds_no_array_of_tokens_by_tokens(dimension):
+    tokens = 20_000 if dimension == 3 else 12_000  # 3.2 and 1.2 GB for the matrix of their pairs
+    x = np.random.default_rng(9).standard_normal((1, tokens, dimension))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Attention(mask="causal").drift(x, space=Sphere(dimension))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024
+
+
+def test_an_unknown_backend_is_refused():
+    with pytest.raises(InvalidInput, match="backend must be one of numba, reference; got 'fortran'"):
+        Attention().drift(np.eye(3), space=Sphere(3), backend="fortran")

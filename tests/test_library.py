@@ -1,0 +1,215 @@
+"""Every bundled scenario runs, and what its comment promises is so."""
+
+import re
+from functools import cache
+
+import attndyn
+import numpy as np
+import pytest
+from attndyn.scenarios.files import listing, source
+
+# oracle 1.2, table 1: softmax, n = 32, beta = 4, from orthonormal tokens
+EQUIANGULAR = {
+    0.5: 0.014250870866,
+    1.0: 0.035441398374,
+    2.0: 0.118065652057,
+    5.0: 0.952774849743,
+    10.0: 0.999997738901,
+}
+
+
+@cache
+def ran(name):
+    """The trajectory of a bundled scenario."""
+    return attndyn.run(name)
+
+
+def observable(name, of):
+    return ran(of).observables[name]
+
+
+def at(trajectory, depth):
+    """The index of the first frame at this depth or after it."""
+    return int(np.searchsorted(trajectory.times, depth - 1e-12))
+
+
+def inner_products(tokens):
+    """<x_i, x_j> over pairs i < j of (..., tokens, dimension)."""
+    above = np.triu_indices(tokens.shape[-2], 1)
+    return (tokens @ np.swapaxes(tokens, -1, -2))[..., above[0], above[1]]
+
+
+def test_the_ten_scenarios_of_the_first_release_are_bundled():
+    assert set(attndyn.names()) >= {
+        "minilm-alice",
+        "sphere-clusters",
+        "circle-metastable",
+        "unnormalised-circle",
+        "equiangular",
+        "causal-sphere",
+        "euclidean-polytope",
+        "repulsive-sphere",
+        "multi-head-random",
+        "residual-network",
+    }
+
+
+@pytest.mark.parametrize("row", listing(), ids=lambda row: row["name"])
+def test_every_bundled_scenario_says_what_it_is_whence_it_comes_and_what_one_sees(row):
+    assert row["title"]
+    assert row["source"]
+    assert "\n# What one sees: " in source(row["name"])
+
+
+@pytest.mark.parametrize("name", attndyn.names())
+def test_every_bundled_scenario_runs_to_its_end(name):
+    trajectory = ran(name)
+    assert re.fullmatch(r"finished|stopped: .*", trajectory.status)
+    assert np.isfinite(trajectory.positions[-1]).all()
+    assert all(np.isfinite(values).all() for values in trajectory.observables.values())
+    if trajectory.space.name == "sphere":
+        radius = np.linalg.norm(trajectory.positions[-1], axis=-1) / trajectory.space.radius
+        np.testing.assert_allclose(radius, 1.0, atol=1e-14)
+
+
+def test_minilm_alice_gathers_to_one_cluster():
+    trajectory = ran("minilm-alice")
+    assert trajectory.positions.shape[1:] == (1, 134, 384)
+    assert trajectory.token_strings[:3] == ["[CLS]", "alice", "was"]
+    assert trajectory.status.startswith("stopped: ")
+    assert 1.0 < trajectory.times[-1] < 6.0
+    clusters = observable("clusters", "minilm-alice")[:, 0]
+    assert (clusters[0], clusters[-1]) == (134, 1)
+    assert abs(observable("mean_cosine", "minilm-alice")[0, 0] - 0.078) < 0.001
+    # the data's README: mean cosine at depth 1 with small steps
+    assert abs(observable("mean_cosine", "minilm-alice")[at(trajectory, 1.0), 0] - 0.117) < 0.001
+    assert observable("mean_cosine", "minilm-alice")[-1, 0] > 0.99
+    rank = observable("effective_rank", "minilm-alice")[:, 0]
+    assert 93 < rank[0] < 95
+    assert rank.max() > 100
+    assert rank[-1] < 10
+    entropy = observable("attention_entropy", "minilm-alice")[:, 0]
+    assert 2.2 < entropy[0] < 2.4
+    assert abs(entropy[-1] - np.log(134)) < 0.05
+
+
+def test_sphere_clusters_pauses_at_two_clusters_before_one():
+    trajectory = ran("sphere-clusters")
+    clusters = observable("clusters", "sphere-clusters")[:, 0]
+    assert trajectory.status.startswith("stopped: ")
+    assert 66 < trajectory.times[-1] < 68
+    assert (clusters[at(trajectory, 20.0) : at(trajectory, 66.0)] == 2).all()
+    assert clusters[-1] == 1
+    assert (np.diff(observable("energy", "sphere-clusters")[:, 0]) > 0).all()  # oracle 3.1
+
+
+def test_circle_metastable_keeps_seven_clusters():
+    trajectory = ran("circle-metastable")
+    clusters = observable("clusters", "circle-metastable")[:, 0]
+    assert clusters[0] > 50
+    assert (clusters[at(trajectory, 100.0) :] == 7).all()
+    assert trajectory.times[-1] == 1000.0
+
+
+def test_unnormalised_circle_conserves_the_mean_angle_and_climbs_in_energy():
+    x = ran("unnormalised-circle").positions[:][:, 0]
+    angles = np.unwrap(np.arctan2(x[..., 1], x[..., 0]), axis=0)
+    assert np.abs(angles - angles[0]).max() > 1.0
+    np.testing.assert_allclose(angles.mean(axis=1), angles[0].mean(), atol=1e-9)  # oracle 2.3
+    assert (np.diff(observable("energy", "unnormalised-circle")[:, 0]) > 0).all()  # oracle 3.1
+    assert observable("clusters", "unnormalised-circle")[-1, 0] == 2
+
+
+def test_equiangular_follows_the_closed_form():
+    trajectory = ran("equiangular")
+    cosines = inner_products(trajectory.positions[:][:, 0])
+    assert np.ptp(cosines, axis=1).max() < 1e-13
+    for depth, cosine in EQUIANGULAR.items():
+        assert abs(cosines[at(trajectory, depth)].mean() - cosine) < 1e-9
+
+
+def test_causal_sphere_follows_the_first_token_which_does_not_move():
+    x = ran("causal-sphere").positions[:][:, 0]
+    assert np.abs(x[:, 0] - x[0, 0]).max() < 1e-14  # oracle 12.1
+    assert np.linalg.norm(x[0] - x[0, 0], axis=-1).max() > 1.0
+    assert np.linalg.norm(x[-1] - x[0, 0], axis=-1).max() < 1e-3  # oracle 12.2
+
+
+def test_euclidean_polytope_shrinks_to_four_corners():
+    trajectory = ran("euclidean-polytope")
+    z = trajectory.positions[:][:, 0] * np.exp(-trajectory.times)[:, None, None]
+    areas = [_hull_area(points) for points in z]
+    assert (np.diff(areas) < 1e-9).all()  # oracle 4.1 (a)
+    corners = np.unique(z[-1].round(2), axis=0)
+    assert len(corners) == 4
+    residual = (z[-1] @ z[-1].T).max(axis=1) - np.sum(z[-1] ** 2, axis=1)
+    assert residual.max() < 5 * np.exp(-12.0) * np.ptp(z[-1])  # oracle 4.1 (b)
+    assert observable("attention_entropy", "euclidean-polytope")[-1, 0] < 1e-12
+    assert trajectory.observables["radius"][-1, 0] > 1e5
+
+
+def _hull_area(points):
+    """Area of the convex hull of points in the plane: Andrew's monotone chain and the shoelace formula."""
+
+    def turns_left(a, b, c):
+        return (b[0] - a[0]) * (c[1] - b[1]) - (b[1] - a[1]) * (c[0] - b[0]) > 0
+
+    def half(ordered):
+        chain = []
+        for point in ordered:
+            while len(chain) > 1 and not turns_left(chain[-2], chain[-1], point):
+                chain.pop()
+            chain.append(point)
+        return chain[:-1]
+
+    ordered = points[np.lexsort(points.T[::-1])]
+    x, y = np.array(half(ordered) + half(ordered[::-1])).T
+    return 0.5 * abs(x @ np.roll(y, -1) - y @ np.roll(x, -1))
+
+
+@pytest.mark.parametrize(
+    ("tokens", "products", "energy"),  # oracle 3.4
+    [
+        (12, [-1.0, -1 / np.sqrt(5), 1 / np.sqrt(5)], 0.454130659495),
+        (6, [-1.0, 0.0], 0.480182974257),
+        (4, [-1 / 3], 0.558081716002),
+    ],
+)
+def test_repulsive_sphere_settles_in_the_regular_solids(tokens, products, energy):
+    scenario = attndyn.load("repulsive-sphere")
+    trajectory = attndyn.run(scenario.override({"tokens.count": tokens}))
+    found = inner_products(trajectory.positions[-1][0])
+    distance = np.abs(found[:, None] - products)
+    assert distance.min(axis=1).max() < 1e-3
+    assert set(distance.argmin(axis=1)) == set(range(len(products)))
+    energies = trajectory.observables["energy"][:, 0]
+    assert abs(energies[-1] - energy) < 1e-6
+    assert (np.diff(energies) < 1e-12).all()  # oracle 3.1 with V = -B
+
+
+def test_multi_head_random_forms_one_moving_cluster_in_every_replica():
+    trajectory = ran("multi-head-random")
+    assert trajectory.positions.shape[1:] == (4, 64, 16)
+    clusters = observable("clusters", "multi-head-random")
+    assert (clusters[0] == 64).all()
+    assert (clusters[at(trajectory, 10.0) :] == 1).all()
+    x = trajectory.positions[-2:]
+    assert (np.linalg.norm(x[1] - x[0], axis=-1) > 0.01).all()
+
+
+def test_residual_network_loses_the_rank_of_its_tokens():
+    trajectory = ran("residual-network")
+    np.testing.assert_array_equal(trajectory.times, np.arange(25.0))
+    cosine, rank = (observable(name, "residual-network")[:, 0] for name in ("mean_cosine", "effective_rank"))
+    assert (np.diff(cosine) > 0).all()
+    assert (np.diff(rank) < 0).all()
+    assert abs(cosine[0]) < 0.01
+    assert cosine[-1] > 0.99
+    assert rank[0] > 29
+    assert rank[-1] < 1.2
+
+
+def test_residual_network_without_its_residual_connection_loses_it_at_once():
+    scenario = attndyn.load("residual-network")
+    trajectory = attndyn.run(scenario.override({"depth.residual": False, "depth.layers": 4}))
+    assert trajectory.observables["effective_rank"][-1, 0] < 1.2
