@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,7 @@ import typer
 from .errors import AttndynError, InvalidInput, MissingExtra
 
 if TYPE_CHECKING:
+    from .scenarios.progress import Bar
     from .scenarios.schema import Scenario
     from .scenarios.trajectory import Trajectory
 
@@ -108,17 +110,13 @@ def run(
     """
     from .data.target import check_target
     from .scenarios.mistakes import blaming
-    from .scenarios.progress import Bar, tell_what_takes_long
     from .scenarios.run import run as run_scenario
 
     scenario = _scenario(name, changes, seed)
     out = out or Path(f"{scenario.name}.h5")
     with blaming("--out"):
         check_target(out, overwrite)
-    silent = quiet or as_json
-    if not silent:
-        tell_what_takes_long()
-    with Bar(scenario.depth.end, shown=not silent) as bar:
+    with nullcontext() if quiet or as_json else _bar(scenario) as bar:
         trajectory = run_scenario(
             scenario,
             out,
@@ -221,6 +219,12 @@ def _scenario(name: str, changes: list[str] | None, seed: int | None) -> Scenari
     if seed is not None:
         values["tokens.seed"] = seed
     return load(name).override(values)
+
+
+def _bar(scenario: Scenario) -> Bar:
+    from .scenarios.progress import Bar  # imports rich, which a quiet run does without
+
+    return Bar(scenario.depth.end)
 
 
 def _report(trajectory: Trajectory, quiet: bool, as_json: bool) -> None:

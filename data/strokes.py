@@ -36,6 +36,7 @@ def segments_of(times: Array, positions: Array, extent: float) -> tuple[Array, A
 
 
 def add_lines(axes: Axes, segments: Array, colours: Array, alpha: float, zorder: float) -> None:
+    """Draw line segments (segments, 2, 2) in colours (segments, 4); many of them become pixels in a vector file."""
     lines = LineCollection(list(segments), colors=colours, linewidths=0.8, alpha=alpha, zorder=zorder)
     lines.set_capstyle("butt")  # round ends of transparent pieces would lie over each other like beads
     lines.set_rasterized(len(segments) > MOST_VECTOR_LINES)
@@ -76,6 +77,7 @@ def paler(colours: Array, strength: float) -> Array:
 
 
 def add_depth_bar(axes: Axes, depths: DepthScale) -> None:
+    """Draw the bar that says which colour is which depth, where there is more than one depth."""
     if depths.last > depths.first:
         mappable = ScalarMappable(depths.norm, depths.colormap)
         bar = axes.figure.colorbar(

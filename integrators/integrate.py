@@ -19,7 +19,6 @@ from .methods import Course, choose
 from .solution import Solution, Statistics
 
 Array = NDArray[np.floating]
-MAX_STEPS = 10_000_000
 
 
 def integrate(
@@ -40,7 +39,7 @@ def integrate(
     on_progress: Callable[[float, Statistics], None] | None = None,
     backend: str = "numba",
     threads: int | None = None,
-    max_steps: int = MAX_STEPS,
+    max_steps: int | None = None,
 ) -> Solution:
     """Move an ensemble under an attention law from depth 0 to t_end, or through a number of layers.
 
@@ -48,7 +47,8 @@ def integrate(
     t_end    : the depth to reach; with `layers` it is layers * step
     method   : "euler", "heun", "rk4", "geodesic-euler" (fixed `step`), "bs32", "tsit5", "dp54", "dop853" (adaptive)
     step     : the fixed step, the layer's step (default 1), or the first step of an adaptive method
-    rtol, atol : the error of a step is kept below atol + rtol |x_i|, as a root mean square over tokens
+    rtol, atol : the error of a step is kept below atol + rtol |x_i|, as a root mean square over tokens; rtol is at
+               least 10 times the rounding of the tokens' number type
     layers   : the discrete network x <- retract(x + step attention(x)) instead of a method; without `residual`
                x <- retract(step attention(x))
     save_at  : increasing depths in [0, t_end], by default both ends; between steps the method's interpolant is
@@ -57,6 +57,7 @@ def integrate(
     on_save  : called with (step number, t, positions) for every frame, which are then not kept in memory
     on_progress : called with (t, statistics) after every accepted step
     backend, threads : as in Attention.drift
+    max_steps : ends the run as failed; by default 10 million
 
     The loop: try a step; an adaptive method repeats it shorter until its error is small enough; a state that is not
     finite ends the run; look for an event inside the step; save what is due; take the step.

@@ -18,6 +18,7 @@ from .maps import GeodesicEuler, Layers
 from .runge_kutta import RungeKutta
 from .tableaux import TABLEAUX
 
+MAX_STEPS = 10_000_000
 Array = NDArray[np.floating]
 
 
@@ -101,7 +102,7 @@ def choose(
     exact: bool,
     backend: str,
     threads: int | None,
-    max_steps: int,
+    max_steps: int | None,
 ) -> Course:
     """Check the arguments of `integrate` and make the stepper. Raises InvalidInput."""
     _check_positive("step", step)
@@ -109,6 +110,9 @@ def choose(
     _check_positive("atol", atol)
     _check_count("threads", threads)
     _check_count("max_steps", max_steps)
+
+    # an error below rounding can be asked for, but not had
+    rtol = max(rtol, 10.0 * float(np.finfo(ensemble.positions.dtype).eps))
 
     def field_of(one: Attention) -> Field:
         x = ensemble.positions
@@ -135,7 +139,7 @@ def choose(
     if not stepper.continuous or (exact and not stepper.adaptive):
         assert step is not None
         times = _on_grid(times, step, t_end)
-    return Course(stepper, float(t_end), times, exact, step, rtol, atol, max_steps)
+    return Course(stepper, float(t_end), times, exact, step, rtol, atol, max_steps or MAX_STEPS)
 
 
 def _make(method: str, field: Field, ensemble: Ensemble, rtol: float, atol: float) -> Stepper:

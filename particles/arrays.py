@@ -29,7 +29,10 @@ def read_array(path: str | Path, array: str | None = None) -> NDArray[np.float64
     except InvalidInput:
         raise
     except Exception as error:  # numpy and h5py raise many kinds for a damaged file
-        raise InvalidInput(f"{path} cannot be read as an array: {str(error).splitlines()[0]}") from error
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if "pickle" in reason:
+            reason = "it holds Python objects, and only numbers are read"
+        raise InvalidInput(f"{path} cannot be read as an array: {reason}") from error
     if values.dtype.kind not in "fiu" or values.ndim == 0 or values.size == 0:
         raise InvalidInput(f"{path} must hold an array of numbers; got {values.dtype} of shape {values.shape}")
     values = values.astype(np.float64)

@@ -14,22 +14,16 @@ from ..integrators import Statistics
 
 QUIET_SECONDS = 0.5  # a run that is over by then shows no bar
 INTERVAL_SECONDS = 0.1
-
-
-def tell_what_takes_long() -> None:
-    """Print on stderr what the package logs as worth waiting for: that kernels are compiled, once on a machine."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    logger = logging.getLogger("attndyn")
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+LOGGER = logging.getLogger("attndyn")
 
 
 class Bar:
-    """Called with (depth, statistics) after every step; draws on stderr, if that is a terminal."""
+    """Called with (depth, statistics) after every step; draws on stderr, if that is a terminal.
 
-    def __init__(self, end: float, *, shown: bool = True) -> None:
-        self._wanted = shown
+    Meanwhile it prints there what the package logs as worth waiting for: that kernels are compiled, once on a machine.
+    """
+
+    def __init__(self, end: float) -> None:
         self._started = self._drawn = time.monotonic()
         self._progress = Progress(
             TextColumn("depth {task.completed:.4g} of {task.total:.4g}"),
@@ -43,8 +37,12 @@ class Bar:
         )
         self._task = self._progress.add_task("", total=end, rate=0.0)
         self._shown = False
+        self._log = logging.StreamHandler()
+        self._log.setFormatter(logging.Formatter("%(message)s"))
 
     def __enter__(self) -> Self:
+        LOGGER.addHandler(self._log)
+        LOGGER.setLevel(logging.INFO)
         return self
 
     def __exit__(
@@ -52,13 +50,14 @@ class Bar:
     ) -> None:
         if self._shown:
             self._progress.stop()
+        LOGGER.removeHandler(self._log)
 
     def __call__(self, t: float, statistics: Statistics) -> None:
         now = time.monotonic()
         if now - self._drawn < INTERVAL_SECONDS or now - self._started < QUIET_SECONDS:
             return
         self._drawn = now
-        if self._wanted and not self._shown and self._progress.console.is_terminal:
+        if not self._shown and self._progress.console.is_terminal:
             self._progress.start()
             self._shown = True
         rate = statistics.drift_evaluations / (now - self._started)

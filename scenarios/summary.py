@@ -66,9 +66,9 @@ def overview(trajectory: Trajectory) -> str:
     if frames:
         lines.append(f"  frames       {frames}, depth {trajectory.times[0]:g} to {trajectory.times[-1]:g}")
         lines += [
-            f"  {name:<12} {_span(values[0])} -> {_span(values[-1])}" for name, values in trajectory.observables.items()
+            f"  {name:<18} {_span(values[0])} -> {_span(values[-1])}" for name, values in trajectory.observables.items()
         ]
-    lines += [f"  {name:<12} {value:g}" for name, value in trajectory.statistics.items()]
+    lines += [f"  {name:<18} {value:g}" for name, value in trajectory.statistics.items()]
     return "\n".join(lines)
 
 

@@ -74,7 +74,7 @@ def test_check_says_what_a_run_would_do(capsys):
     assert main(["check", "sphere-clusters", "--set", "attention.beta=9"]) == 0
     line = capsys.readouterr().out
     assert line.startswith("ok: 64 tokens on the sphere in R^3, softmax attention, beta = 9, depth 100")
-    assert "1001 frames, about 1.6" in line
+    assert "501 frames, about 8" in line
 
 
 def test_schema_is_json(capsys):
@@ -85,7 +85,7 @@ def test_schema_is_json(capsys):
 def test_run_writes_the_name_of_the_scenario_and_says_how_it_ended(tmp_path):
     process = attndyn("run", "sphere-clusters", *SMALL, folder=tmp_path)
     assert (process.returncode, process.stderr) == (0, "")
-    assert process.stdout.startswith("finished at depth 2: 21 frames in sphere-clusters.h5")
+    assert process.stdout.startswith("finished at depth 2: 11 frames in sphere-clusters.h5")
     assert (tmp_path / "sphere-clusters.h5").exists()
 
 
@@ -100,7 +100,7 @@ def test_run_as_json_prints_one_object(tmp_path, monkeypatch, capsys):
     result = json.loads(capsys.readouterr().out)
     assert result["status"] == "finished"
     assert result["out"] == "sphere-clusters.h5"
-    assert (result["frames"], result["depth"]) == (21, 2.0)
+    assert (result["frames"], result["depth"]) == (11, 2.0)
     assert result["statistics"]["drift_evaluations"] > 0
     assert len(result["observables"]["energy"]) == 1
 

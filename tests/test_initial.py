@@ -178,7 +178,7 @@ def test_a_pickle_is_never_loaded(tmp_path):
     np.savez(tmp_path / "tokens.npz", tokens=pickled)
     (tmp_path / "bare.npy").write_bytes(pickle.dumps(Exploit()))
     for name in ("tokens.npy", "tokens.npz", "bare.npy"):
-        with pytest.raises(InvalidInput, match=r"cannot be read as an array: .*pickle"):
+        with pytest.raises(InvalidInput, match=r"cannot be read as an array: it holds Python objects"):
             read_array(tmp_path / name)
 
 

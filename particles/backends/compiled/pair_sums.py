@@ -128,10 +128,11 @@ def sum_keys(like, values, mask, i, q, shift, keys, r, h, start, stop):
     for j in range(start, stop):
         if keys[r, h, j, d + dv] == 0:
             continue
-        score = shift
+        # in the order of _tighten, so that the largest exponent is 0 to the last bit
+        score = number_in(lane, 0)
         for c in range(d):
             score = fma(q[c], spread(keys[r, h, j, c]), score)
-        w = exp2((score,))[0]
+        w = exp2((score + shift,))[0]
         if mask != NO_MASK:
             w = _hide(mask, lane, j - i, w, number_in(lane, 0))
         for k in range(dv + 1):
@@ -153,8 +154,8 @@ def _tighten(like, mask, query, bound, keys, r, h, i):
     for j in range(min(tokens, i + lanes) if mask == CAUSAL else tokens):
         if keys[r, h, j, keys.shape[3] - 1] == 0:
             continue
-        score = load(query, q_at) * spread(keys[r, h, j, 0])
-        for c in range(1, d):
+        score = number_in(lane, 0)
+        for c in range(d):
             score = fma(load(query, q_at + c * padded), spread(keys[r, h, j, c]), score)
         if mask != NO_MASK and i <= j < i + lanes:
             score = _hide(mask, lane, j - i, score, nothing)

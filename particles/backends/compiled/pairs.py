@@ -17,6 +17,7 @@ from .plan import Matrices
 from .vectors import divide, fma, lanes, load, spread, square_root, store, wide
 
 LARGEST_DIMENSION = 4  # of a head; above, the panels of `tiles` are faster
+MARGIN64, MARGIN32 = 1.0 + 16.0 * 2.0**-52, 1.0 + 16.0 * 2.0**-23  # more than rounding adds to a score
 Array = NDArray[np.floating]
 
 
@@ -221,13 +222,16 @@ def attend(plan, out, tangent, first, last):
 
 @njit(inline="always")
 def _longest_keys(key_norm, tokens, r, longest):
-    """The norm of the longest key of every head of a replica, longest : (heads,)."""
+    """The norm of the longest key of every head of a replica and a little more, longest : (heads,).
+
+    The margin is above the rounding of a score: however large scores are, no exponent exceeds its bound.
+    """
     for h in range(longest.shape[0]):
         norm = key_norm[r, h, 0]
         for j in range(1, tokens):
             if not key_norm[r, h, j] <= norm:  # written so that a NaN stays
                 norm = key_norm[r, h, j]
-        longest[h] = norm
+        longest[h] = norm * (MARGIN64 if key_norm.itemsize == 8 else MARGIN32)
 
 
 @njit(inline="always")
@@ -236,12 +240,15 @@ def normalise(like, dv, lanes, softmax, shift, bound, r, h, start, sums, joined)
     at = h * (dv + 1) * lanes
     if softmax:
         scale = divide(spread(like[0] + joined.dtype.type(1)), load(sums, at + dv * lanes))
+        for c in range(dv):
+            store(joined, (h * dv + c) * lanes, scale * load(sums, at + c * lanes))
     else:
+        # in two steps: a loose bound may lie where its own power overflows, though the product does not
         for lane in range(lanes):
-            sums[h, dv, lane] = np.exp2(bound[r, h, start + lane] - shift)
-        scale = load(sums, at + dv * lanes)
-    for c in range(dv):
-        store(joined, (h * dv + c) * lanes, scale * load(sums, at + c * lanes))
+            sums[h, dv, lane] = np.exp2(0.5 * (bound[r, h, start + lane] - shift))
+        root = load(sums, at + dv * lanes)
+        for c in range(dv):
+            store(joined, (h * dv + c) * lanes, root * (root * load(sums, at + c * lanes)))
 
 
 @njit(inline="always")
