@@ -29,13 +29,19 @@ class Row:
 
 
 def side_by_side(calls: Sequence[Callable[[], object]], rounds: int = 9, warm_up: int = 2) -> list[float]:
-    """Median seconds of each call; the calls take turns, so that a busy machine disturbs all alike."""
+    """Median seconds of each call; the calls take turns, so that a busy machine disturbs all alike.
+
+    Before each timed call come a rest, because torch's threads go on spinning for some milliseconds after their work
+    and would disturb whoever comes next, and the same call untimed.
+    """
     for _ in range(warm_up):
         for call in calls:
             call()
     seconds: list[list[float]] = [[] for _ in calls]
     for _ in range(rounds):
         for call, record in zip(calls, seconds, strict=True):
+            time.sleep(0.05)
+            call()
             start = time.perf_counter()
             call()
             record.append(time.perf_counter() - start)

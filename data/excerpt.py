@@ -37,9 +37,7 @@ def read_paths(trajectory: Any, replica: int, project: Any = None) -> Paths:
     frames = evenly(len(trajectory.times), _affordable(trajectory, MOST_FRAMES))
     weights = weights_of(trajectory, replica)
     tokens = sample(weights, MOST_PATHS)
-    parts = [
-        part if project is None else project(part) for part in _blocks(trajectory, frames, replica, tokens)
-    ]
+    parts = [part if project is None else project(part) for part in _blocks(trajectory, frames, replica, tokens)]
     return Paths(np.asarray(trajectory.times)[frames], np.concatenate(parts), tokens, weights[tokens])
 
 
@@ -61,9 +59,7 @@ def _affordable(trajectory: Any, most: int) -> int:
     return max(8, min(most, MOST_BYTES // (8 * tokens * dimension)))
 
 
-def _blocks(
-    trajectory: Any, frames: NDArray[np.intp], replica: int, tokens: NDArray[np.intp]
-) -> Iterator[Array]:
+def _blocks(trajectory: Any, frames: NDArray[np.intp], replica: int, tokens: NDArray[np.intp]) -> Iterator[Array]:
     """Positions (some frames, tokens, dimension) of these tokens, block by block of frames."""
     _, _, count, dimension = trajectory.positions.shape
     block = max(1, BLOCK_BYTES // (8 * count * dimension))
@@ -104,9 +100,7 @@ def frames_along(frames: NDArray[np.intp], gone: Array, count: int = 4) -> NDArr
     """At most `count` of the frames of a `journey`: its first and last, and evenly along the way between."""
     if not gone[-1] > 0:
         return frames[evenly(len(frames), count)]
-    return frames[
-        np.unique(np.searchsorted(gone, np.linspace(0.0, 1.0, count) * gone[-1]).clip(0, len(gone) - 1))
-    ]
+    return frames[np.unique(np.searchsorted(gone, np.linspace(0.0, 1.0, count) * gone[-1]).clip(0, len(gone) - 1))]
 
 
 def frames_at(times: Array, depths: Sequence[float]) -> NDArray[np.intp]:

@@ -146,9 +146,7 @@ def _where(space: Space) -> str:
     if not isinstance(space, Sphere):
         return "in R" + str(space.dimension).translate(raised)
     size = "" if space.radius == 1 else f" of radius {space.radius:.4g}"
-    name = (
-        "the circle" if space.dimension == 2 else "the sphere S" + str(space.dimension - 1).translate(raised)
-    )
+    name = "the circle" if space.dimension == 2 else "the sphere S" + str(space.dimension - 1).translate(raised)
     return f"on {name}{size}"
 
 
@@ -162,9 +160,7 @@ def _check_kind(trajectory: Any, kind: str | None) -> str:
             f"dimension {trajectory.space.dimension}; got {kind!r}"
         )
     if kind == "observables" and not len(trajectory.observables):
-        raise InvalidInput(
-            "the trajectory has no observables to draw; save.observables in the scenario names them"
-        )
+        raise InvalidInput("the trajectory has no observables to draw; save.observables in the scenario names them")
     return kind
 
 

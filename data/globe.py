@@ -54,9 +54,7 @@ def _viewpoint(positions: Array) -> Array:
     usual = np.array([np.cos(-1.0) * np.cos(0.4), np.sin(-1.0) * np.cos(0.4), np.sin(0.4)])
     k = np.arange(400) + 0.5
     height, turn = 1 - 2 * k / 400, np.pi * (1 + np.sqrt(5)) * k
-    candidates = np.column_stack(
-        [np.cos(turn) * np.sqrt(1 - height**2), np.sin(turn) * np.sqrt(1 - height**2), height]
-    )
+    candidates = np.column_stack([np.cos(turn) * np.sqrt(1 - height**2), np.sin(turn) * np.sqrt(1 - height**2), height])
     candidates = candidates[np.abs(height) < 0.7]
     ends, starts = np.nan_to_num(positions[-1]), np.nan_to_num(positions[0])
 
@@ -84,9 +82,5 @@ def _graticule() -> Array:
 def _draw_graticule(axes: Axes, curves: Array) -> None:
     segments = np.stack([curves[:, :-1], curves[:, 1:]], axis=2).reshape(-1, 2, 3)
     front = segments[:, :, 2].mean(axis=1) > 0
-    axes.add_collection(
-        LineCollection(list(segments[~front, :, :2]), colors="0.93", linewidths=0.4, zorder=0.5)
-    )
-    axes.add_collection(
-        LineCollection(list(segments[front, :, :2]), colors="0.82", linewidths=0.4, zorder=0.6)
-    )
+    axes.add_collection(LineCollection(list(segments[~front, :, :2]), colors="0.93", linewidths=0.4, zorder=0.5))
+    axes.add_collection(LineCollection(list(segments[front, :, :2]), colors="0.82", linewidths=0.4, zorder=0.6))

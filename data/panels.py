@@ -103,9 +103,7 @@ def _scale_values(axes: Axes, values: Array, whole: bool) -> None:
     axes.ticklabel_format(axis="y", useOffset=False, style="plain")
 
 
-def draw_similarity(
-    axes: Axes, trajectory: Any, depths: DepthScale, frames: NDArray[np.intp], replica: int
-) -> None:
+def draw_similarity(axes: Axes, trajectory: Any, depths: DepthScale, frames: NDArray[np.intp], replica: int) -> None:
     """Histograms of the inner products of distinct tokens, one row per frame, each to its own height.
 
     On a sphere they are cosines. A pair counts with the product of its weights. Of more than MOST_PAIRED

@@ -41,9 +41,7 @@ def draw_circle(axes: Axes, trajectory: Any, depths: DepthScale, replica: int) -
     ]
     _draw_over_depth(axes, paths.times, copies, depths)
     axes.set_ylim(-np.pi, np.pi)
-    axes.set_yticks(
-        np.pi * np.array([-1, -0.5, 0, 0.5, 1]), [r"$-\pi$", r"$-\pi/2$", "0", r"$\pi/2$", r"$\pi$"]
-    )
+    axes.set_yticks(np.pi * np.array([-1, -0.5, 0, 0.5, 1]), [r"$-\pi$", r"$-\pi/2$", "0", r"$\pi/2$", r"$\pi$"])
     axes.set_ylabel("angle")
 
 
@@ -76,9 +74,7 @@ def draw_plane(axes: Axes, trajectory: Any, depths: DepthScale, replica: int) ->
     """Paths in the plane, their starts (rings) and their ends (dots)."""
     paths = read_paths(trajectory, replica)
     if isinstance(trajectory.space, Sphere):
-        rim = Circle(
-            (0, 0), trajectory.space.radius, facecolor="none", edgecolor="0.6", linewidth=0.6, zorder=0
-        )
+        rim = Circle((0, 0), trajectory.space.radius, facecolor="none", edgecolor="0.6", linewidth=0.6, zorder=0)
         axes.add_patch(rim)
     _draw_flat(axes, paths, depths)
     axes.set_xlabel("$x_1$")

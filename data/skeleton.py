@@ -100,9 +100,7 @@ def _indices(file: h5py.File, replicas: int, tokens: int, dimension: int) -> Non
 def _clock(file: h5py.File) -> None:
     """The step and time of every frame; all elements of the file link to these two."""
     for name, dtype in ((layout.STEP, "<i8"), (layout.TIME, "<f8")):
-        file.create_dataset(
-            name, (0,), dtype, maxshape=(None,), chunks=(layout.CLOCK_CHUNK,), fletcher32=True
-        )
+        file.create_dataset(name, (0,), dtype, maxshape=(None,), chunks=(layout.CLOCK_CHUNK,), fletcher32=True)
     file[layout.TIME].make_scale("time")
     file[layout.STEP].dims[0].attach_scale(file[layout.TIME])
 

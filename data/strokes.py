@@ -63,9 +63,7 @@ def add_ends(
     if last:
         shares = np.bincount(cell.ravel(), weights, minlength=len(first))
         colour = paler(np.array(depths.colormap(1.0)), strength)
-        axes.scatter(
-            x, y, s=12 + 45 * shares, color=[colour], edgecolors="white", linewidths=0.5, zorder=zorder
-        )
+        axes.scatter(x, y, s=12 + 45 * shares, color=[colour], edgecolors="white", linewidths=0.5, zorder=zorder)
     else:
         grey = str(1.0 - 0.65 * strength)
         axes.scatter(x, y, s=7, facecolors="white", edgecolors=grey, linewidths=0.5, zorder=zorder)

@@ -38,9 +38,7 @@ def check_space(path: Path, size: int) -> None:
     """
     need, free = size + RESERVE, shutil.disk_usage(path.parent).free
     if free < need:
-        raise TrajectoryError(
-            f"{path}: the disk is full: {need / 1e6:.1f} MB are needed, {free / 1e6:.1f} MB are free"
-        )
+        raise TrajectoryError(f"{path}: the disk is full: {need / 1e6:.1f} MB are needed, {free / 1e6:.1f} MB are free")
 
 
 def put_in_place(partial: Path, path: Path, overwrite: bool) -> None:

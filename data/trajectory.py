@@ -112,9 +112,7 @@ class TrajectoryWriter:
         for name, values in observables.items():
             buffer = self._observables[name]
             if np.shape(values) != buffer.shape[1:]:
-                raise InvalidInput(
-                    f"observable {name} must have the shape {buffer.shape[1:]}; got {np.shape(values)}"
-                )
+                raise InvalidInput(f"observable {name} must have the shape {buffer.shape[1:]}; got {np.shape(values)}")
             buffer[row] = values
         self._steps[row] = step
         self._times[row] = self._last_time = time
@@ -263,9 +261,7 @@ def _outcome(status: str, statistics: Mapping[str, float]) -> bytes:
         text = _json("statistics", {"status": status[:length], "statistics": dict(statistics)})
         if len(text) <= layout.OUTCOME_BYTES:
             return text.ljust(layout.OUTCOME_BYTES)
-    raise InvalidInput(
-        f"statistics must fit into {layout.OUTCOME_BYTES} bytes; got {len(statistics)} of them"
-    )
+    raise InvalidInput(f"statistics must fit into {layout.OUTCOME_BYTES} bytes; got {len(statistics)} of them")
 
 
 def _json(name: str, value: Any) -> bytes:

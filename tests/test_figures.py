@@ -169,9 +169,7 @@ def test_pair_products_are_those_of_all_pairs():
     tokens = np.random.default_rng(0).standard_normal((7, 4))
     expected = [tokens[i] @ tokens[j] for i in range(7) for j in range(i + 1, 7)]
     np.testing.assert_allclose(pair_products(tokens, cosine=False), expected, rtol=1e-14)
-    lengths = [
-        np.linalg.norm(tokens[i]) * np.linalg.norm(tokens[j]) for i in range(7) for j in range(i + 1, 7)
-    ]
+    lengths = [np.linalg.norm(tokens[i]) * np.linalg.norm(tokens[j]) for i in range(7) for j in range(i + 1, 7)]
     np.testing.assert_allclose(pair_products(tokens, cosine=True), np.array(expected) / lengths, rtol=1e-13)
 
 

@@ -54,9 +54,7 @@ def test_energy_of_equiangular_tokens(cosine):
     beta = 2.0
     exact = (np.exp(beta) + 3 * np.exp(beta * cosine)) / 4 / (2 * beta)
     np.testing.assert_allclose(value("energy", tokens, Attention(beta=beta)), exact, rtol=1e-14)
-    np.testing.assert_allclose(
-        value("log_energy", tokens, Attention(beta=beta)), np.log(2 * beta * exact), rtol=1e-14
-    )
+    np.testing.assert_allclose(value("log_energy", tokens, Attention(beta=beta)), np.log(2 * beta * exact), rtol=1e-14)
 
 
 @pytest.mark.parametrize(
@@ -244,9 +242,7 @@ def test_a_regular_polygon_is_balanced(count):
     assert value("effective_rank", tokens)[0] == pytest.approx(2.0, rel=1e-13)
     assert value("radius", tokens)[0] == pytest.approx(2.5, rel=1e-15)
     assert value("diameter", tokens)[0] == pytest.approx(2.5 * 2 * np.pi * (count // 2) / count, rel=1e-14)
-    assert value("attention_entropy", tokens, Attention(beta=0.0))[0] == pytest.approx(
-        np.log(count), rel=1e-14
-    )
+    assert value("attention_entropy", tokens, Attention(beta=0.0))[0] == pytest.approx(np.log(count), rel=1e-14)
 
 
 @pytest.mark.parametrize("cosine", [-0.25, 0.0, 0.3])
@@ -295,9 +291,7 @@ def test_the_entropy_is_averaged_over_heads_and_by_weight():
     generator = np.random.default_rng(6)
     tokens = random_ensemble(7, Sphere(4))
     law = Attention(beta=3.0, heads=2, query=generator.standard_normal((4, 4)), mask="causal")
-    entropy = law.statistics(
-        tokens.positions, space=tokens.space, weights=tokens.weights, backend="reference"
-    )[1]
+    entropy = law.statistics(tokens.positions, space=tokens.space, weights=tokens.weights, backend="reference")[1]
     expected = np.einsum("rhn,rn->r", entropy, tokens.weights) / 2
     np.testing.assert_allclose(value("attention_entropy", tokens, law), expected, rtol=1e-13)
 

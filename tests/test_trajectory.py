@@ -18,9 +18,7 @@ STATISTICS = {"drift_evaluations": 61, "accepted": np.int64(10), "wall_seconds":
 Run = namedtuple("Run", "path ensemble steps times positions observables")
 
 
-def write(
-    path, *, frames=7, tokens=5, replicas=2, space=None, observables=None, status="finished", **options
-):
+def write(path, *, frames=7, tokens=5, replicas=2, space=None, observables=None, status="finished", **options):
     """A file of random frames, and what should be found in it."""
     space = space or Sphere(3)
     ensemble = Ensemble.uniform(space, tokens=tokens, replicas=replicas, seed=1)
@@ -148,9 +146,7 @@ def test_positions_are_indexed_like_an_array(run, index):
         np.testing.assert_array_equal(trajectory.positions[index], run.positions[index], strict=True)
 
 
-@pytest.mark.parametrize(
-    "index", [7, -8, [0, 7], [True, False], 1.0, "energy", (0, 2), np.zeros((2, 2), int)]
-)
+@pytest.mark.parametrize("index", [7, -8, [0, 7], [True, False], 1.0, "energy", (0, 2), np.zeros((2, 2), int)])
 def test_frames_and_replicas_that_are_not_there_are_an_index_error(run, index):
     with open_trajectory(run.path) as trajectory, pytest.raises(IndexError):
         trajectory.positions[index]

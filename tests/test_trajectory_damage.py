@@ -94,13 +94,9 @@ HOSTILE = {
     "integer positions": lambda file: replace(file, layout.POSITION, data=np.zeros((3, 10, 3), int)),
     "strings for positions": lambda file: replace(file, layout.POSITION, data=np.full((3, 10, 3), b"x")),
     "objects for positions": lambda file: replace(file, layout.POSITION, (3, 10, 3), h5py.string_dtype()),
-    "complex observable": lambda file: replace(
-        file, "observables/energy/value", data=np.zeros((3, 2), complex)
-    ),
+    "complex observable": lambda file: replace(file, "observables/energy/value", data=np.zeros((3, 2), complex)),
     "static observable": lambda file: file.create_dataset("observables/radius", data=1.0),
-    "observable of one replica": lambda file: replace(
-        file, "observables/energy/value", data=np.zeros((3, 1))
-    ),
+    "observable of one replica": lambda file: replace(file, "observables/energy/value", data=np.zeros((3, 1))),
     "group for a dataset": lambda file: (file.__delitem__(layout.TIME), file.create_group(layout.TIME)),
     "unknown filter": lambda file: replace(
         file, layout.POSITION, data=np.zeros((3, 10, 3)), chunks=(3, 10, 3), scaleoffset=3

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .pair_sums import TOGETHER, sum_pairs
 from .plan import Matrices
-from .vectors import divide, fma, lanes, load, spread, square_root, store, wide
+from .vectors import aligned_zeros, divide, fma, lanes, load, spread, square_root, store, wide
 
 LARGEST_DIMENSION = 4  # of a head; above, the panels of `tiles` are faster
 MARGIN64, MARGIN32 = 1.0 + 16.0 * 2.0**-52, 1.0 + 16.0 * 2.0**-23  # more than rounding adds to a score
@@ -77,7 +77,9 @@ def make_plan(m: Matrices, shape: tuple[int, ...], dtype: np.dtype) -> PairsPlan
         output = np.zeros((dimension, m.heads * m.value_dimension + 1), dtype)
         output[:, :-1] = m.output if m.output.size else np.eye(dimension)
         output[:, -1] = m.output_bias if m.output_bias.size else 0.0
-    weights = np.zeros((replicas, padded), dtype)
+    points = aligned_zeros((replicas, dimension + 1, padded), dtype)
+    points[:, dimension] = 1.0
+    weights = aligned_zeros((replicas, padded), dtype)
     weights[:, :tokens] = m.weights
     zero = dtype.type(0)
     return PairsPlan(
@@ -87,13 +89,13 @@ def make_plan(m: Matrices, shape: tuple[int, ...], dtype: np.dtype) -> PairsPlan
         matrices=matrices,
         output=output,
         weights=weights,
-        points=np.ones((replicas, dimension + 1, padded), dtype),
-        query=np.zeros((replicas, m.heads, d, padded), dtype),
-        bound=np.zeros((replicas, m.heads, padded), dtype),
-        keys=np.zeros((replicas, m.heads, -(-tokens // TOGETHER) * TOGETHER, d + dv + 1), dtype),
-        key_norm=np.zeros((replicas, m.heads, padded), dtype),
-        lane_values=np.zeros((replicas, m.heads * (dv + 1), padded), dtype),
-        partition=np.zeros((replicas, m.heads, padded), dtype),
+        points=points,
+        query=aligned_zeros((replicas, m.heads, d, padded), dtype),
+        bound=aligned_zeros((replicas, m.heads, padded), dtype),
+        keys=aligned_zeros((replicas, m.heads, -(-tokens // TOGETHER) * TOGETHER, d + dv + 1), dtype),
+        key_norm=aligned_zeros((replicas, m.heads, padded), dtype),
+        lane_values=aligned_zeros((replicas, m.heads * (dv + 1), padded), dtype),
+        partition=aligned_zeros((replicas, m.heads, padded), dtype),
         mask=m.mask,
         radius=m.radius,
         shift=m.shift,
@@ -129,8 +131,14 @@ def replace_values(plan: PairsPlan, values: Array) -> None:
 @njit(cache=True, nogil=True, error_model="numpy")
 def project(plan, positions, tangent, first, last):
     """Retract the tokens of the units first..last (if tangent) and fill their queries, keys and values."""
+    row = np.empty((plan.keys.shape[3], plan.lanes), positions.dtype)
+    _project_units(plan, positions, tangent, first, last, row)
+
+
+@njit(nogil=True, error_model="numpy", _nrt=False)
+def _project_units(plan, positions, tangent, first, last, row):
+    """The loop of `project`, without counting references as in `_attend_units`."""
     wide()
-    # taken out of the plan once: each look into it counts references
     like, values, matrices, weights, points = plan.like, plan.values, plan.matrices, plan.weights, plan.points
     query, bound, keys, key_norm = plan.query, plan.bound, plan.keys, plan.key_norm
     lane_values, width = plan.lane_values, len(values) + 1
@@ -138,7 +146,6 @@ def project(plan, positions, tangent, first, last):
     tokens, dimension = positions.shape[1], positions.shape[2]
     padded = points.shape[2]
     units = padded // lanes
-    row = np.empty((keys.shape[3], lanes), positions.dtype)
     for unit in range(first, last):
         r, start = unit // units, unit % units * lanes
         at = r * (dimension + 1) * padded + start
@@ -193,17 +200,24 @@ def _project_head(like, values, matrices, weights, points, query, bound, key_nor
 @njit(cache=True, nogil=True, error_model="numpy")
 def attend(plan, out, tangent, first, last):
     """Write the drift of the units first..last; tangent: projected onto the sphere. Once after each projection."""
+    heads, dv = plan.query.shape[1], len(plan.values)
+    sums = np.empty((heads, dv + 1, plan.lanes), out.dtype)
+    longest = np.empty(heads, out.dtype)
+    joined = np.ones((heads * dv + 1, plan.lanes), out.dtype)  # the last row stays 1, for the bias
+    result = np.empty((out.shape[2], plan.lanes), out.dtype)
+    _attend_units(plan, out, tangent, first, last, sums, longest, joined, result)
+
+
+@njit(nogil=True, error_model="numpy", _nrt=False)
+def _attend_units(plan, out, tangent, first, last, sums, longest, joined, result):
+    """The loop of `attend`. Without Numba's counting of references, which costs more than the sums of a few tokens."""
     wide()
-    like, values, points, output = plan.like, plan.values, plan.points, plan.output  # once, as above
+    like, values, points, output = plan.like, plan.values, plan.points, plan.output
     query, bound, keys, key_norm, partition = plan.query, plan.bound, plan.keys, plan.key_norm, plan.partition
     lanes, mask, radius, shift, softmax = plan.lanes, plan.mask, plan.radius, plan.shift, plan.softmax
     tokens, dimension, heads, dv = out.shape[1], out.shape[2], query.shape[1], len(values)
     padded = bound.shape[2]
     units = padded // lanes
-    sums = np.empty((heads, dv + 1, lanes), out.dtype)
-    longest = np.empty(heads, out.dtype)
-    joined = np.ones((heads * dv + 1, lanes), out.dtype)  # the last row stays 1, for the bias
-    result = np.empty((dimension, lanes), out.dtype)
     for unit in range(first, last):
         r, start = unit // units, unit % units * lanes
         if unit == first or start == 0:

@@ -16,7 +16,7 @@ from .exponential import exp2
 from .pair_sums import sum_keys
 from .pairs import PairsPlan, finish_unit, normalise
 from .plan import NO_MASK, Matrices
-from .vectors import across_sum, fma, load, spread, spread_from, store, wide, zero_vectors
+from .vectors import across_sum, aligned_zeros, fma, load, spread, spread_from, store, wide, zero_vectors
 
 PARTS = 16
 CHUNK = 64  # keys whose sums lie in the first cache, lane by lane
@@ -41,7 +41,7 @@ def applies(m: Matrices, plan: PairsPlan) -> bool:
 
 def room(plan: PairsPlan) -> np.ndarray:
     """The sums of the parts, (replicas, PARTS, value_dimension + 1, padded)."""
-    return np.zeros((plan.query.shape[0], PARTS, len(plan.values) + 1, plan.bound.shape[2]), plan.query.dtype)
+    return aligned_zeros((plan.query.shape[0], PARTS, len(plan.values) + 1, plan.bound.shape[2]), plan.query.dtype)
 
 
 def share_bound(plan: PairsPlan) -> None:

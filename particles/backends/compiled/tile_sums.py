@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
+from numba.cpython.unsafe.tuple import tuple_setitem
 
 from .exponential import exp2
 from .plan import CAUSAL, NO_MASK
@@ -20,7 +21,8 @@ from .vectors import REGISTER_BYTES, across_max, across_sum, largest, load, pane
 
 ROWS = 8  # of a panel product
 COLUMNS = 2  # its vectors side by side
-BLOCK_ROWS = 64
+TOGETHER = 4  # vectors whose exponentials are computed side by side
+BLOCK_ROWS = 128
 BLOCK_KEYS = 256
 STRIDE = BLOCK_KEYS + 16  # of a row of scores; a power of two would put all rows in the same cache set
 
@@ -36,12 +38,17 @@ def add_product(a, a_start, a_row, a_depth, b, b_start, c, c_start, c_row, c_pan
     panel = COLUMNS * vector
     for p in range((columns + vector) // panel):
         b_at = b_start + p * depth * panel
-        for row in range(0, rows, ROWS):
+        row = 0
+        while row < rows:
             a_at, c_at = a_start + row * a_row, c_start + p * c_panel + row * c_row
             if columns - p * panel >= panel:
                 panel_product(a, a_at, a_row, a_depth, b, b_at, panel, c, c_at, c_row, depth, 8, 2, True)
+            elif rows - row >= 2 * ROWS:  # a single vector needs twice the rows to keep the adders busy
+                panel_product(a, a_at, a_row, a_depth, b, b_at, panel, c, c_at, c_row, depth, 16, 1, True)
+                row += ROWS
             else:
                 panel_product(a, a_at, a_row, a_depth, b, b_at, panel, c, c_at, c_row, depth, 8, 1, True)
+            row += ROWS
 
 
 @njit(cache=True, error_model="numpy")
@@ -133,12 +140,13 @@ def _exponentials(scores, log2_weights, t, width, rows, sums, partition, highest
             continue
         shift = spread(top)
         total = shift - shift
-        for j in range(0, width, COLUMNS * vector):
-            k = j + vector
-            low = load(scores, base + j) + load(log2_weights, t + j) - shift
-            high = load(scores, base + k) + load(log2_weights, t + k) - shift
-            w = exp2((low, high))
-            store(scores, base + j, w[0])
-            store(scores, base + k, w[1])
-            total = total + w[0] + w[1]
+        for j in range(0, width, TOGETHER * vector):
+            w = (shift, shift, shift, shift)
+            for u in range(TOGETHER):
+                k = j + u * vector
+                w = tuple_setitem(w, u, load(scores, base + k) + load(log2_weights, t + k) - shift)
+            w = exp2(w)
+            for u in range(TOGETHER):
+                store(scores, base + j + u * vector, w[u])
+            total = total + ((w[0] + w[1]) + (w[2] + w[3]))
         partition[row] += across_sum(total)

@@ -13,14 +13,14 @@ from numba import njit
 from numpy.typing import NDArray
 
 from .plan import Matrices
-from .tile_sums import BLOCK_ROWS, COLUMNS, ROWS, STRIDE, add_product, sum_tiles
-from .vectors import lanes, wide
+from .tile_sums import BLOCK_ROWS, COLUMNS, ROWS, STRIDE, TOGETHER, add_product, sum_tiles
+from .vectors import aligned_zeros, lanes, wide
 
 Array = NDArray[np.floating]
 
 
 class TilesPlan(NamedTuple):
-    """The law and the room to work in; `padded` is tokens rounded up to whole panels of `panel` tokens.
+    """The law and the room to work in; `padded` is tokens rounded up to TOGETHER vectors, in panels of `panel` tokens.
 
     points        : (replicas, padded, dimension)                     the retracted positions
     transposed    : (replicas, 1, padded / panel, dimension, panel)   the same, tokens side by side
@@ -57,7 +57,7 @@ def _up(count: int, step: int) -> int:
 def _rows(matrix: Array, dimension: int) -> Array:
     """(heads, head_dimension, dimension) with zero rows added up to whole panel products."""
     heads, rows = matrix.shape[:2]
-    padded = np.zeros((heads, _up(rows, ROWS), dimension), matrix.dtype)
+    padded = aligned_zeros((heads, _up(rows, ROWS), dimension), matrix.dtype)
     padded[:, :rows] = matrix
     return padded
 
@@ -67,7 +67,9 @@ def _panels(matrix: Array, panel: int) -> Array:
     *leading, depth, columns = matrix.shape
     padded = np.zeros((*leading, depth, _up(columns, panel)), matrix.dtype)
     padded[..., :columns] = matrix
-    return np.ascontiguousarray(np.moveaxis(padded.reshape(*leading, depth, -1, panel), -2, -3))
+    panels = aligned_zeros((*leading, padded.shape[-1] // panel, depth, panel), matrix.dtype)
+    panels[...] = np.moveaxis(padded.reshape(*leading, depth, -1, panel), -2, -3)
+    return panels
 
 
 def make_plan(m: Matrices, shape: tuple[int, ...], dtype: np.dtype) -> TilesPlan:
@@ -75,7 +77,7 @@ def make_plan(m: Matrices, shape: tuple[int, ...], dtype: np.dtype) -> TilesPlan
     replicas, tokens, dimension = shape
     vector = lanes(dtype)
     panel = COLUMNS * vector
-    padded = _up(tokens, panel)
+    padded = _up(tokens, TOGETHER * vector)
     width = m.value_dimension
     nothing = np.empty((0, 0, 0), dtype)
     query_matrix = _rows(m.query, dimension) if m.query.size else nothing
@@ -89,24 +91,24 @@ def make_plan(m: Matrices, shape: tuple[int, ...], dtype: np.dtype) -> TilesPlan
 
     def tokens_aside(matrix: Array) -> Array:
         rows = matrix.shape[1] if matrix.size else dimension
-        return np.zeros((replicas, m.heads, padded // panel, rows, panel), dtype)
+        return aligned_zeros((replicas, m.heads, padded // panel, rows, panel), dtype)
 
-    transposed = np.zeros((replicas, 1, padded // panel, dimension, panel), dtype)
+    transposed = aligned_zeros((replicas, 1, padded // panel, dimension, panel), dtype)
     return TilesPlan(
         matrices=m,
-        points=np.zeros((replicas, padded, dimension), dtype),
+        points=aligned_zeros((replicas, padded, dimension), dtype),
         transposed=transposed,
         query=tokens_aside(query_matrix),
         keys=tokens_aside(key_matrix) if key_matrix.size else transposed,
-        values=np.zeros((replicas, m.heads, _up(width, panel) // panel, padded, panel), dtype),
+        values=aligned_zeros((replicas, m.heads, _up(width, panel) // panel, padded, panel), dtype),
         columns=_up(width, vector),
         log2_weights=log2_weights,
         query_matrix=query_matrix,
         key_matrix=key_matrix,
         value_matrix=value_matrix,
         output_matrix=_panels(m.output.T, panel) if m.output.size else nothing,
-        partition=np.zeros((replicas, m.heads, padded), dtype),
-        highest=np.zeros((replicas, m.heads, padded), dtype),
+        partition=aligned_zeros((replicas, m.heads, padded), dtype),
+        highest=aligned_zeros((replicas, m.heads, padded), dtype),
     )
 
 

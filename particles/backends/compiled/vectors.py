@@ -27,6 +27,14 @@ def lanes(dtype: np.dtype | type) -> int:
     return REGISTER_BYTES // np.dtype(dtype).itemsize
 
 
+def aligned_zeros(shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
+    """Zeros that start where a register's worth of memory starts: a vector across two cache lines loads twice."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    memory = np.zeros(size + REGISTER_BYTES, np.uint8)
+    first = -memory.ctypes.data % REGISTER_BYTES
+    return memory[first : first + size].view(dtype).reshape(shape)
+
+
 class Vector(types.Type):
     """The Numba type of a vector of `number` (float32 or float64)."""
 
