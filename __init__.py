@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .errors import AttndynError, InvalidInput, MissingExtra, RunFailed, TrajectoryError
+    from .errors import AttndynError, InvalidInput, MissingExtra, TrajectoryError
     from .integrators import Solution, integrate
     from .particles import Attention, Ensemble, Euclidean, Space, Sphere
     from .scenarios.files import names
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOME = {
-    "errors": ("AttndynError", "InvalidInput", "MissingExtra", "RunFailed", "TrajectoryError"),
+    "errors": ("AttndynError", "InvalidInput", "MissingExtra", "TrajectoryError"),
     "integrators": ("Solution", "integrate"),
     "particles": ("Attention", "Ensemble", "Euclidean", "Space", "Sphere"),
     "scenarios.files": ("names",),
@@ -40,7 +40,6 @@ __all__ = [
     "Euclidean",
     "InvalidInput",
     "MissingExtra",
-    "RunFailed",
     "Scenario",
     "Solution",
     "Space",

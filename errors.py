@@ -13,9 +13,5 @@ class TrajectoryError(AttndynError):
     """A file is not a trajectory this package can read, or cannot be written."""
 
 
-class RunFailed(AttndynError, RuntimeError):
-    """A run ended before its time; what it had computed is kept."""
-
-
 class MissingExtra(AttndynError, ImportError):
     """An optional dependency is needed; the message says which extra to install."""

@@ -77,6 +77,7 @@ def draw_plane(axes: Axes, trajectory: Any, depths: DepthScale, replica: int) ->
         rim = Circle((0, 0), trajectory.space.radius, facecolor="none", edgecolor="0.6", linewidth=0.6, zorder=0)
         axes.add_patch(rim)
     _draw_flat(axes, paths, depths)
+    axes.ticklabel_format(style="sci", scilimits=(-3, 4), useMathText=True)  # tokens may run off exponentially
     axes.set_xlabel("$x_1$")
     axes.set_ylabel("$x_2$")
 

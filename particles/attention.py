@@ -12,7 +12,7 @@ sphere the drift is the tangential part P_x f. Source: arXiv:2007.02876, arXiv:2
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +20,9 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import InvalidInput
 from .ensemble import checked_weights
 from .space import Space
+
+if TYPE_CHECKING:
+    from .backends import Field
 
 Array = NDArray[np.floating]
 Matrix = float | NDArray[np.floating]
@@ -165,10 +168,7 @@ class Attention:
 
         Raises InvalidInput for wrong shapes or an unknown backend.
         """
-        from .backends import prepare  # a backend imports this module for the law's type
-
-        x = as_positions(positions, space)
-        field = prepare(self, space, checked_weights(weights, x.shape[:2]), x.shape, x.dtype, backend, threads)
+        x, field = self._prepared(positions, space, weights, backend, threads)
         out = np.empty_like(x)
         field.velocity(0.0, x, out)
         return out.reshape(np.shape(positions))
@@ -187,11 +187,17 @@ class Attention:
         P is the softmax weight also where the law is unnormalised. A row that sees nobody has log Z = -inf and
         entropy 0. Arguments as in `drift`.
         """
-        from .backends import prepare  # as above
+        x, field = self._prepared(positions, space, weights, backend, threads)
+        return field.statistics(x)
+
+    def _prepared(
+        self, positions: ArrayLike, space: Space, weights: ArrayLike | None, backend: str, threads: int | None
+    ) -> tuple[Array, Field]:
+        from .backends import prepare  # a backend imports this module for the law's type
 
         x = as_positions(positions, space)
-        field = prepare(self, space, checked_weights(weights, x.shape[:2]), x.shape, x.dtype, backend, threads)
-        return field.statistics(x)
+        weights = checked_weights(weights, x.shape[:2])
+        return x, prepare(self, space, weights, x.shape, x.dtype, backend, threads)
 
     def _split(self, name: str, matrix: Matrix | None, dimension: int) -> Array:
         if not isinstance(matrix, np.ndarray):

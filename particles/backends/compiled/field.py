@@ -14,7 +14,7 @@ from ...space import Space
 from . import pairs, symmetric, tiles
 from .exponential import LN2
 from .plan import CAUSAL, Matrices, averaging_keys, matrices
-from .schedule import SMALLEST_SHARE, default_threads, in_parallel
+from .schedule import SHARES, SMALLEST_SHARE, default_threads, in_parallel
 
 if TYPE_CHECKING:
     from ...attention import Attention
@@ -54,16 +54,15 @@ class CompiledField:
 
     def velocity(self, t: float, positions: Array, out: Array) -> None:
         """See `Field.velocity`."""
-        self._project(self._plan, positions, tangent=True)
         if self._part_sums is None:
-            self._attend(self._plan, out, tangent=True)
+            self._evaluate(positions, out, tangent=True)
         else:
+            self._project(self._plan, positions, tangent=True)
             self._attend_symmetrically(self._part_sums, out)
 
     def attention(self, t: float, positions: Array, out: Array) -> None:
         """See `Field.attention`."""
-        self._project(self._plan, positions, tangent=False)
-        self._attend(self._plan, out, tangent=False)
+        self._evaluate(positions, out, tangent=False)
 
     def statistics(self, positions: Array) -> tuple[Array, Array]:
         """See `Field.statistics`: the entropy of a row is log Z_i - sum_j P_ij s_ij - sum_j P_ij log a_j.
@@ -89,6 +88,21 @@ class CompiledField:
             mean_log_weight = by_head[..., 0]
         entropy = np.where(np.isneginf(log2_partition), 0.0, log2_partition - mean_score - mean_log_weight)
         return LN2 * log2_partition, LN2 * entropy
+
+    def _evaluate(self, positions: Array, out: Array, tangent: bool) -> None:
+        plan, kernels, replicas = self._plan, self._kernels, self._shape[0]
+        if replicas < SHARES * self._threads:
+            self._project(plan, positions, tangent)
+            self._attend(plan, out, tangent)
+            return
+        # replicas do not see each other: each share goes through both stages while its tokens are in the cache
+        token_units, units = kernels.token_units(plan) // replicas, kernels.units(plan) // replicas
+
+        def work(first: int, last: int) -> None:
+            kernels.project(plan, positions, tangent, first * token_units, last * token_units)
+            kernels.attend(plan, out, tangent, first * units, last * units)
+
+        in_parallel(work, replicas, self._project_cost + self._attend_cost, self._threads)
 
     def _project(self, plan, positions: Array, tangent: bool) -> None:
         project, units = self._kernels.project, self._kernels.token_units(plan)

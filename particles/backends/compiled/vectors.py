@@ -249,32 +249,24 @@ def across_sum(typing_context, vector):
     return vector.number(vector), generate
 
 
-@intrinsic
-def across_min(typing_context, vector):
-    """The smallest of the lanes; NaN if one is NaN."""
+def _across(first: str):
+    """The lane that stands first in the order "<" or ">"; NaN if one is NaN."""
 
-    def smaller(builder, a, b):
-        keep = builder.or_(builder.fcmp_ordered("<", a, b), builder.fcmp_unordered("uno", a, a))
-        return builder.select(keep, a, b)
+    @intrinsic
+    def extreme(typing_context, vector):
+        def earlier(builder, a, b):
+            keep = builder.or_(builder.fcmp_ordered(first, a, b), builder.fcmp_unordered("uno", a, a))
+            return builder.select(keep, a, b)
 
-    def generate(context, builder, signature, arguments):
-        return _reduce(builder, arguments[0], lambda a, b: smaller(builder, a, b))
+        def generate(context, builder, signature, arguments):
+            return _reduce(builder, arguments[0], lambda a, b: earlier(builder, a, b))
 
-    return vector.number(vector), generate
+        return vector.number(vector), generate
+
+    return extreme
 
 
-@intrinsic
-def across_max(typing_context, vector):
-    """The largest of the lanes; NaN if one is NaN."""
-
-    def larger(builder, a, b):
-        keep = builder.or_(builder.fcmp_ordered(">", a, b), builder.fcmp_unordered("uno", a, a))
-        return builder.select(keep, a, b)
-
-    def generate(context, builder, signature, arguments):
-        return _reduce(builder, arguments[0], lambda a, b: larger(builder, a, b))
-
-    return vector.number(vector), generate
+across_min, across_max = _across("<"), _across(">")
 
 
 def _reduce(builder, value, combine):
