@@ -57,6 +57,15 @@ def test_symmetric_scores_give_the_same_bits_on_any_threads(dtype):
 
 
 @dtypes
+def test_symmetric_scores_move_a_replica_as_alone(dtype):
+    space = Sphere(3, 1.7)
+    x = tokens_on(space, (3, 600), dtype)
+    together = Attention(beta=4.0).drift(x, space=space)
+    for replica in range(3):
+        np.testing.assert_array_equal(Attention(beta=4.0).drift(x[replica], space=space), together[replica])
+
+
+@dtypes
 @pytest.mark.parametrize("beta", [-5.0, 200.0, 5e3])
 def test_symmetric_scores_at_temperatures_where_one_bound_for_all_rows_would_underflow(beta, dtype):
     space = Sphere(3)

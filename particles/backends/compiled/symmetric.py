@@ -45,8 +45,8 @@ def room(plan: PairsPlan) -> np.ndarray:
 
 
 def share_bound(plan: PairsPlan) -> None:
-    """Give all rows the largest bound of any, after the projection."""
-    plan.bound[...] = plan.bound.max() * plan.key_norm.max()
+    """Give all rows of a replica the largest bound of any, after the projection."""
+    plan.bound[...] = (plan.bound.max(axis=(1, 2)) * plan.key_norm.max(axis=(1, 2)))[:, None, None]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
