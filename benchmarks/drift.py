@@ -73,7 +73,7 @@ def heads_against_torch() -> Iterator[Row]:
             joined = scaled_dot_product_attention(*split).transpose(1, 2).reshape(1, tokens, dimension)
             return joined @ matrices[3].T
 
-        ours, torchs = side_by_side([lambda f=field, x=x, o=out: f.velocity(0.0, x, o), theirs], rounds=15)
+        ours, torchs = side_by_side([lambda f=field, x=x, o=out: f.velocity(0.0, x, o), theirs])
         detail = f"{ours * 1e3:.2f} against {torchs * 1e3:.2f} ms"
         yield Row(f"drift, 12 heads, n = 512, d = 384, {dtype.__name__}", ours / torchs, "of SDPA", bar, detail)
 
@@ -93,7 +93,7 @@ def replicas_against_one() -> Iterator[Row]:
         many, x, out = _field(Attention(beta=4.0), Sphere(2), 2048, 32, dtype)
         one, y, other = _field(Attention(beta=4.0), Sphere(2), 1, 4096, dtype)
         calls = [lambda f=f, x=x, o=o: f.velocity(0.0, x, o) for f, x, o in ((many, x, out), (one, y, other))]
-        small, large = side_by_side(calls, rounds=15)
+        small, large = side_by_side(calls)
         ratio = (small / (2048 * 32**2)) / (large / 4096**2)
         detail = f"{small / (2048 * 32**2) * 1e9:.2f} against {large / 4096**2 * 1e9:.2f} ns per pair"
         yield Row(f"2048 replicas of 32 tokens, d = 2, {dtype.__name__}", ratio, "of n = 4096 per pair", 1.5, detail)

@@ -33,16 +33,14 @@ def small_step() -> Row:
         statistics = integrate(law, ensemble, t_end=200.0, rtol=1e-9).statistics
         steps.append(statistics.accepted + statistics.rejected)
 
-    (seconds,) = side_by_side([run], rounds=15)
+    (seconds,) = side_by_side([run])
     return Row("one Tsit5 step of 32 tokens, d = 3", seconds / steps[-1] * 1e6, "microseconds", 30.0)
 
 
 def trajectory() -> Row:
     """n = 1024, d = 3, beta = 4, t = 15, rtol 1e-8, without writing."""
     law, ensemble = Attention(beta=4.0), Ensemble.uniform(Sphere(3), 1024, seed=0)
-    (seconds,) = side_by_side(
-        [lambda: integrate(law, ensemble, t_end=15.0, method="dop853", rtol=1e-8)], rounds=5, warm_up=1
-    )
+    (seconds,) = side_by_side([lambda: integrate(law, ensemble, t_end=15.0, method="dop853", rtol=1e-8)], repeats=1)
     return Row("trajectory n = 1024, d = 3, t = 15, dop853, rtol 1e-8", seconds, "s")
 
 

@@ -28,23 +28,22 @@ class Row:
         return "meets the bar" if self.value <= self.bar else "falls short"
 
 
-def side_by_side(calls: Sequence[Callable[[], object]], rounds: int = 9, warm_up: int = 2) -> list[float]:
+def side_by_side(calls: Sequence[Callable[[], object]], rounds: int = 5, repeats: int = 5) -> list[float]:
     """Median seconds of each call; the calls take turns, so that a busy machine disturbs all alike.
 
-    Before each timed call come a rest, because torch's threads go on spinning for some milliseconds after their work
-    and would disturb whoever comes next, and the same call untimed.
+    A turn is some calls in a row, as an integrator makes them: a rest first, because torch's threads go on spinning for
+    some milliseconds after their work and would disturb whoever comes next; then as many calls untimed as timed.
     """
-    for _ in range(warm_up):
-        for call in calls:
-            call()
     seconds: list[list[float]] = [[] for _ in calls]
     for _ in range(rounds):
         for call, record in zip(calls, seconds, strict=True):
             time.sleep(0.05)
-            call()
-            start = time.perf_counter()
-            call()
-            record.append(time.perf_counter() - start)
+            for _ in range(repeats):
+                call()
+            for _ in range(repeats):
+                start = time.perf_counter()
+                call()
+                record.append(time.perf_counter() - start)
     return [statistics.median(record) for record in seconds]
 
 

@@ -28,7 +28,7 @@ TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
 NORMALISATIONS, MASKS = ("softmax", "none"), ("none", "causal", "without-self")
 
 # replicas, tokens, dimension, beta, weights, positions. Heads of up to 4 components and larger ones are computed by
-# different kernels; 64 rows and 256 keys make a tile; vectors hold 4 to 16 numbers
+# different kernels; 256 rows and 128 keys make a tile; vectors hold 4 to 16 numbers
 SHAPES = [
     (1, 1, 1, 1.5, "equal", "apart"),
     (2, 9, 1, -2.0, "zeros", "in pairs"),

@@ -22,8 +22,9 @@ from .vectors import REGISTER_BYTES, across_max, across_sum, largest, load, pane
 ROWS = 8  # of a panel product
 COLUMNS = 2  # its vectors side by side
 TOGETHER = 4  # vectors whose exponentials are computed side by side
-BLOCK_ROWS = 128
-BLOCK_KEYS = 256
+# many rows, so that the keys are fetched from afar seldom; few keys, so that a tile and its values stay in the cache
+BLOCK_ROWS = 256
+BLOCK_KEYS = 128
 STRIDE = BLOCK_KEYS + 16  # of a row of scores; a power of two would put all rows in the same cache set
 
 
