@@ -329,6 +329,7 @@ def test_odd_trajectories_are_drawn_without_a_warning(name, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         figures.draw(odd_trajectories()[name], out=tmp_path / "odd.png")
+    assert (tmp_path / "odd.png").stat().st_size > 0
 
 
 # refusals

@@ -132,6 +132,9 @@ def _attend_cost(m: Matrices, shape: tuple[int, ...], dtype: np.dtype) -> float:
 def _announce(kernel, plan_type) -> None:
     """Say, through `logging`, that kernels for this kind of plan are not on disk yet and will be compiled now."""
     # Numba has no public question for this; the index is what it looks a compiled function up in
-    index = kernel._cache._cache_file._load_index()
+    try:
+        index = kernel._cache._cache_file._load_index()
+    except AttributeError:
+        return  # another Numba keeps it elsewhere: a line less is said, nothing else changes
     if not any(signature[0] == plan_type for signature, *_ in index):
         logger.info("compiling kernels (once on this machine for this dimension and number type) ...")
