@@ -42,6 +42,9 @@ Set = Annotated[
 Seed = Annotated[int | None, typer.Option(min=0, help="The seed, tokens.seed.")]
 File = Annotated[Path, typer.Argument(metavar="F.h5", help="A trajectory file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Backend = Annotated[str, typer.Option(help="numba, torch or reference.")]
+Device = Annotated[str, typer.Option(help="With torch: cpu or cuda.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="By default one per core.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")]
 
 
@@ -98,8 +101,9 @@ def run(
     out: Annotated[Path | None, typer.Option(help="The trajectory file; by default NAME.h5 here.")] = None,
     changes: Set = None,
     seed: Seed = None,
-    backend: Annotated[str | None, typer.Option(help="numba (the default) or reference.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="By default one per core.")] = None,
+    backend: Backend = "numba",
+    device: Device = "cpu",
+    threads: Threads = None,
     overwrite: Overwrite = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing unless it fails.")] = False,
     as_json: AsJson = False,
@@ -122,6 +126,7 @@ def run(
             out,
             overwrite=overwrite,
             backend=backend,
+            device=device,
             threads=threads,
             progress=bar,
         )

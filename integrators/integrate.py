@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..particles.attention import Attention
+from ..particles.backends import Engine, EngineOptions
 from ..particles.ensemble import Ensemble
 from .control import StepControl
 from .events import Event
@@ -37,9 +39,8 @@ def integrate(
     stop: Sequence[Event] = (),
     on_save: Callable[[int, float, Array], None] | None = None,
     on_progress: Callable[[float, Statistics], None] | None = None,
-    backend: str = "numba",
-    threads: int | None = None,
     max_steps: int | None = None,
+    **engine: Unpack[EngineOptions],
 ) -> Solution:
     """Move an ensemble under an attention law from depth 0 to t_end, or through a number of layers.
 
@@ -56,8 +57,8 @@ def integrate(
     stop     : events that end the run early; the state at the event is saved as well
     on_save  : called with (step number, t, positions) for every frame, which are then not kept in memory
     on_progress : called with (t, statistics) after every accepted step
-    backend, threads : as in Attention.drift
     max_steps : ends the run as failed; by default 10 million
+    engine   : backend, device, threads, sums, sum_tolerance, as in `Attention.drift`
 
     The loop: try a step; an adaptive method repeats it shorter until its error is small enough; a state that is not
     finite ends the run; look for an event inside the step; save what is due; take the step.
@@ -67,7 +68,7 @@ def integrate(
     """
     course = choose(
         law, ensemble, method=method, step=step, t_end=t_end, layers=layers, residual=residual, rtol=rtol, atol=atol,
-        save_at=save_at, exact=exact, backend=backend, threads=threads, max_steps=max_steps,
+        save_at=save_at, exact=exact, max_steps=max_steps, engine=Engine(**engine),
     )  # fmt: skip
     frames = Frames(course.save_at, on_save, ensemble)
     run = _Run(course, frames, tuple(stop), on_progress, (0.0, ensemble.positions.copy()))

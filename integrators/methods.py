@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InvalidInput
 from ..particles.attention import Attention
-from ..particles.backends import Field, prepare
+from ..particles.backends import Engine, Field, prepare
 from ..particles.ensemble import Ensemble, checked_weights
 from .control import first_step
 from .maps import GeodesicEuler, Layers
@@ -100,15 +100,13 @@ def choose(
     residual: bool,
     save_at: ArrayLike | None,
     exact: bool,
-    backend: str,
-    threads: int | None,
     max_steps: int | None,
+    engine: Engine,
 ) -> Course:
     """Check the arguments of `integrate` and make the stepper. Raises InvalidInput."""
     _check_positive("step", step)
     _check_positive("rtol", rtol)
     _check_positive("atol", atol)
-    _check_count("threads", threads)
     _check_count("max_steps", max_steps)
 
     # an error below rounding can be asked for, but not had
@@ -117,7 +115,7 @@ def choose(
     def field_of(one: Attention) -> Field:
         x = ensemble.positions
         weights = checked_weights(ensemble.weights, x.shape[:2])
-        return prepare(one, ensemble.space, weights, x.shape, x.dtype, backend, threads)
+        return prepare(one, ensemble.space, weights, x.shape, x.dtype, engine)
 
     if layers is not None:
         step = 1.0 if step is None else step

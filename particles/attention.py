@@ -12,12 +12,13 @@ sphere the drift is the tangential part P_x f. Source: arXiv:2007.02876, arXiv:2
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InvalidInput
+from .backends.engine import Engine, EngineOptions
 from .ensemble import checked_weights
 from .space import Space
 
@@ -157,18 +158,17 @@ class Attention:
         *,
         space: Space,
         weights: ArrayLike | None = None,
-        backend: str = "numba",
-        threads: int | None = None,
+        **engine: Unpack[EngineOptions],
     ) -> Array:
         """Velocities of the tokens: P_x f on a sphere, f in R^d.
 
         positions : (replicas, tokens, dimension), float64 or float32    returns the same shape and type
         weights   : (tokens,) or (replicas, tokens), by default 1/tokens
-        backend   : "numba" or "reference"
+        engine    : the fields of `Engine`: backend, device, threads, sums, sum_tolerance
 
-        Raises InvalidInput for wrong shapes or an unknown backend.
+        Raises InvalidInput for wrong shapes or a law that the engine does not have.
         """
-        x, field = self._prepared(positions, space, weights, backend, threads)
+        x, field = self._prepared(positions, space, weights, Engine(**engine))
         out = np.empty_like(x)
         field.velocity(0.0, x, out)
         return out.reshape(np.shape(positions))
@@ -179,25 +179,24 @@ class Attention:
         *,
         space: Space,
         weights: ArrayLike | None = None,
-        backend: str = "numba",
-        threads: int | None = None,
+        **engine: Unpack[EngineOptions],
     ) -> tuple[Array, Array]:
         """log Z_i and the entropy -sum_j P_ij log P_ij of every attention row, each (replicas, heads, tokens).
 
         P is the softmax weight also where the law is unnormalised. A row that sees nobody has log Z = -inf and
         entropy 0. Arguments as in `drift`.
         """
-        x, field = self._prepared(positions, space, weights, backend, threads)
+        x, field = self._prepared(positions, space, weights, Engine(**engine))
         return field.statistics(x)
 
     def _prepared(
-        self, positions: ArrayLike, space: Space, weights: ArrayLike | None, backend: str, threads: int | None
+        self, positions: ArrayLike, space: Space, weights: ArrayLike | None, engine: Engine
     ) -> tuple[Array, Field]:
         from .backends import prepare  # a backend imports this module for the law's type
 
         x = as_positions(positions, space)
         weights = checked_weights(weights, x.shape[:2])
-        return x, prepare(self, space, weights, x.shape, x.dtype, backend, threads)
+        return x, prepare(self, space, weights, x.shape, x.dtype, engine)
 
     def _split(self, name: str, matrix: Matrix | None, dimension: int) -> Array:
         if not isinstance(matrix, np.ndarray):

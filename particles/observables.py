@@ -15,13 +15,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidInput
 from .attention import Attention, Matrix
+from .backends.engine import EngineOptions
 from .ensemble import Ensemble
 from .space import Space, Sphere
 
@@ -228,14 +229,13 @@ def measure(
     law: Attention | None = None,
     *,
     cluster_distance: float | None = None,
-    backend: str = "numba",
-    threads: int | None = None,
+    **engine: Unpack[EngineOptions],
 ) -> dict[str, NDArray]:
     """Every named observable of one ensemble, name -> (replicas,); attention statistics are computed once.
 
-    cluster_distance is for `clusters` (default: `default_cluster_distance`); backend and threads as in
-    `Attention.drift`. Raises InvalidInput for an unknown name, for an observable of the attention without a
-    law, and for one that is not defined for this law.
+    cluster_distance is for `clusters` (default: `default_cluster_distance`); `engine` as in `Attention.drift`.
+    Raises InvalidInput for an unknown name, for an observable of the attention without a law, and for one that is
+    not defined for this law.
     """
     check_names(names, law)
     chosen = [REGISTRY[name] for name in names]
@@ -244,7 +244,7 @@ def measure(
             raise InvalidInput(f"{observable.name} is an observable of the attention: it needs a law")
     supply: dict[str, Any] = {"law": law, "distance": cluster_distance}
     if law is not None and any("statistics" in observable.takes for observable in chosen):
-        supply["statistics"] = _statistics(ensemble, law, None, backend, threads)
+        supply["statistics"] = _statistics(ensemble, law, None, **engine)
     return {
         observable.name: observable.function(ensemble, **{key: supply[key] for key in observable.takes})
         for observable in chosen
@@ -255,14 +255,11 @@ def _statistics(
     ensemble: Ensemble,
     law: Attention,
     statistics: Statistics | None,
-    backend: str = "numba",
-    threads: int | None = None,
+    **engine: Unpack[EngineOptions],
 ) -> Statistics:
     if statistics is not None:
         return statistics
-    return law.statistics(
-        ensemble.positions, space=ensemble.space, weights=ensemble.weights, backend=backend, threads=threads
-    )
+    return law.statistics(ensemble.positions, space=ensemble.space, weights=ensemble.weights, **engine)
 
 
 def _components(ensemble: Ensemble, distance: float | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -7,6 +7,7 @@ import tempfile
 import weakref
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,16 @@ from numpy.typing import NDArray
 
 from ..data import TrajectoryWriter, provenance_of_run
 from ..data.target import check_target
-from ..errors import InvalidInput
-from ..integrators import Statistics, integrate
-from ..particles.backends import BACKENDS
+from ..integrators import Solution, Statistics, integrate
+from ..particles.backends import Engine
 from ..particles.observables import measure
-from .build import build
+from .build import Plan, build
 from .files import LIBRARY
 from .schema import Scenario, load
 from .trajectory import Trajectory
 
 Progress = Callable[[float, Statistics], None]
+Frame = Callable[[int, float, NDArray[np.floating], dict[str, NDArray]], None]
 
 
 def run(
@@ -33,7 +34,8 @@ def run(
     out: str | Path | None = None,
     *,
     overwrite: bool = False,
-    backend: str | None = None,
+    backend: str = "numba",
+    device: str = "cpu",
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Trajectory:
@@ -42,25 +44,21 @@ def run(
     scenario  : a Scenario, a bundled name or the path of a scenario file
     out       : the file to write; None: a temporary file, removed when the trajectory is no longer in use
     overwrite : whether `out` may exist already
-    backend   : "numba" (the default) or "reference"; threads: by default one per core
+    backend   : "numba", "torch" or "reference"; device: with torch "cpu" or "cuda"; threads: by default one per core
     progress  : called with (depth, statistics) after every step
 
     A run that fails or is interrupted returns as well: its `status` is "failed: ..." or "interrupted", and
     the frames saved up to then stand. Raises InvalidInput for whatever is wrong before the run starts.
     """
     scenario = scenario if isinstance(scenario, Scenario) else load(scenario)
-    backend = backend or BACKENDS[0]
-    if backend not in BACKENDS:
-        raise InvalidInput(f"backend must be one of {', '.join(BACKENDS)}; got {backend!r}")
-    if threads is not None and threads < 1:
-        raise InvalidInput(f"threads must be at least 1; got {threads}")
+    engine = Engine(backend=backend, device=device, threads=threads)
     if out is not None:
-        _write(scenario, Path(out), overwrite, backend, threads, progress)
+        _write(scenario, Path(out), overwrite, engine, progress)
         return Trajectory(out)
     folder = tempfile.mkdtemp(prefix="attndyn-")
     try:
         path = Path(folder) / f"{scenario.name}.h5"
-        _write(scenario, path, overwrite, backend, threads, progress)
+        _write(scenario, path, overwrite, engine, progress)
         trajectory = Trajectory(path)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -69,18 +67,26 @@ def run(
     return trajectory
 
 
-def _write(
-    scenario: Scenario,
-    path: Path,
-    overwrite: bool,
-    backend: str,
-    threads: int | None,
-    progress: Progress | None,
-) -> None:
+def follow(plan: Plan, engine: Engine, on_frame: Frame, progress: Progress | None = None) -> Solution:
+    """Integrate a plan and hand every frame, as it comes, with its observables to `on_frame`.
+
+    on_frame : called with (step number, t, positions (replicas, tokens, dimension), observables name -> (replicas,))
+    """
+    names = plan.scenario.save.observables
+
+    def keep(step: int, t: float, positions: NDArray[np.floating]) -> None:
+        ensemble, law = plan.ensemble.at(positions), plan.law_at(t)
+        values = measure(names, ensemble, law, cluster_distance=plan.cluster_distance, **asdict(engine))
+        on_frame(step, t, positions, values)
+
+    laws = plan.laws if len(plan.laws) > 1 else plan.laws[0]
+    return integrate(laws, plan.ensemble, on_save=keep, on_progress=progress, **asdict(engine), **plan.arguments())
+
+
+def _write(scenario: Scenario, path: Path, overwrite: bool, engine: Engine, progress: Progress | None) -> None:
     """Integrate a scenario; its frames go to the file while they come."""
     check_target(path, overwrite)
     plan = build(scenario)
-    names = scenario.save.observables
     with ExitStack() as stack:
 
         @cache  # opened with the first frame, when `integrate` has found all arguments good
@@ -90,43 +96,28 @@ def _write(
                     path,
                     ensemble=plan.ensemble,
                     scenario=scenario.text,
-                    observables=names,
-                    provenance=_provenance(scenario, backend, threads),
+                    observables=scenario.save.observables,
+                    provenance=provenance(scenario, engine),
                     token_strings=plan.strings,
                     overwrite=overwrite,
                 )
             )
 
-        def keep(step: int, t: float, positions: NDArray[np.floating]) -> None:
-            values = measure(
-                names,
-                plan.ensemble.at(positions),
-                plan.law_at(t),
-                cluster_distance=plan.cluster_distance,
-                backend=backend,
-                threads=threads,
-            )
-            writer().append(step, t, positions, values)
+        def keep(step: int, t: float, positions: NDArray[np.floating], observables: dict[str, NDArray]) -> None:
+            writer().append(step, t, positions, observables)
 
-        solution = integrate(
-            plan.laws if len(plan.laws) > 1 else plan.laws[0],
-            plan.ensemble,
-            on_save=keep,
-            on_progress=progress,
-            backend=backend,
-            threads=threads,
-            **plan.arguments(),
-        )
+        solution = follow(plan, engine, keep, progress)
         writer().finish(solution.status, solution.statistics.as_dict())
 
 
-def _provenance(scenario: Scenario, backend: str, threads: int | None) -> dict[str, Any]:
+def provenance(scenario: Scenario, engine: Engine) -> dict[str, Any]:
     """What is known of the run: where the scenario came from, and all its values, defaults included."""
     origin = {"name": scenario.name, "folder": str(scenario.folder), "bundled": scenario.folder == LIBRARY}
     return provenance_of_run(
         seed=scenario.tokens.seed,
-        threads=threads,
-        backend=backend,
+        threads=engine.threads,
+        backend=engine.backend,
+        device=engine.device,
         scenario=origin,
         values=scenario.model_dump(mode="json"),
     )

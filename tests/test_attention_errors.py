@@ -1,10 +1,11 @@
 """A law, an ensemble or a drift that cannot be is refused in a sentence: what was given and what is allowed."""
 
+import re
+
 import numpy as np
 import pytest
 from attndyn.errors import AttndynError, InvalidInput
 from attndyn.particles import Attention, Ensemble, Euclidean, Sphere
-from attndyn.particles.backends import prepare
 
 NAN_MATRIX = np.array([[1.0, np.nan], [0.0, 1.0]])
 
@@ -150,9 +151,22 @@ def test_weights_default_to_equal_ones():
     assert moved.weights is ensemble.weights and moved.space == ensemble.space and not moved.positions.any()
 
 
-def test_an_unknown_backend_is_refused_also_when_a_law_is_prepared():
-    with pytest.raises(InvalidInput, match="backend must be one of numba, reference; got 'torch'"):
-        prepare(Attention(), Sphere(3), np.full(2, 0.5), (1, 2, 3), np.float64, "torch")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"backend": "jax"}, "backend must be one of numba, torch, reference; got 'jax'"),
+        ({"threads": 0}, "threads must be an integer of at least 1; got 0"),
+        ({"device": "tpu"}, "device must be cpu, cuda or cuda:NUMBER; got 'tpu'"),
+        ({"device": "cpu:1"}, "device must be cpu, cuda or cuda:NUMBER; got 'cpu:1'"),
+        ({"device": "cuda"}, "device 'cuda' needs backend = \"torch\"; got 'numba'"),
+        ({"sums": "fmm"}, "sums must be one of exact, fourier, harmonics, auto; got 'fmm'"),
+        ({"sums": "auto", "backend": "reference"}, 'sums = "auto" exist with backend = "numba"; got \'reference\''),
+        ({"sum_tolerance": 0.0}, "sum_tolerance must be a number from 1e-15 to 1e-2; got 0.0"),
+    ],
+)
+def test_an_engine_that_does_not_exist_is_refused(options, message):
+    with pytest.raises(InvalidInput, match=re.escape(message)):
+        Attention().drift(np.zeros((1, 2, 3)), space=Sphere(3), **options)
 
 
 def test_a_mistake_is_a_value_error_and_one_of_the_packages_own():

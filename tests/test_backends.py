@@ -19,7 +19,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from attndyn.particles import Attention, Euclidean, Sphere
-from attndyn.particles.backends import prepare
+from attndyn.particles.backends import Engine, prepare
 from attndyn.particles.ensemble import checked_weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -114,7 +114,7 @@ def difference(law, space, weights, x):
     points = space.retract(x.astype(np.float64))
     f = np.empty_like(points)
     weights = checked_weights(weights, x.shape[:2])
-    prepare(law, space, weights, x.shape, points.dtype, "reference").attention(0.0, points, f)
+    prepare(law, space, weights, x.shape, points.dtype, Engine("reference")).attention(0.0, points, f)
     return np.linalg.norm(drift - space.project(points, f), axis=-1), np.linalg.norm(f, axis=-1).max()
 
 

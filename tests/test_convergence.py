@@ -9,7 +9,7 @@ from attndyn.integrators import METHODS
 from attndyn.integrators.maps import GeodesicEuler
 from attndyn.integrators.runge_kutta import RungeKutta
 from attndyn.integrators.tableaux import TABLEAUX
-from attndyn.particles.backends import prepare
+from attndyn.particles.backends import Engine, prepare
 from scipy.integrate import solve_ivp
 
 ROUND_OFF = 1e-13  # a relative error below this says nothing of the order
@@ -81,7 +81,7 @@ def measured_order(steps, errors):
 
 def stepper_of(name, law, ensemble, backend, tolerance=1.0):
     x = ensemble.positions
-    field = prepare(law, ensemble.space, ensemble.weights, x.shape, x.dtype, backend)
+    field = prepare(law, ensemble.space, ensemble.weights, x.shape, x.dtype, Engine(backend))
     if name == "geodesic-euler":
         return GeodesicEuler(field, ensemble.space, x)
     return RungeKutta(TABLEAUX[name], field, ensemble.space, x, tolerance, tolerance)

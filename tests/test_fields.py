@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from attndyn.errors import InvalidInput
 from attndyn.particles import Attention, Euclidean, Sphere
-from attndyn.particles.backends import prepare
+from attndyn.particles.backends import Engine, prepare
 from attndyn.particles.ensemble import checked_weights
 
 KERNELS = [(700, 3), (500, 20)]  # tokens and dimension: small heads and larger ones, work for several threads
@@ -35,7 +35,7 @@ def full_law(generator, dimension, **options):
 
 
 def field(law, space, x, backend):
-    return prepare(law, space, checked_weights(None, x.shape[:2]), x.shape, x.dtype, backend)
+    return prepare(law, space, checked_weights(None, x.shape[:2]), x.shape, x.dtype, Engine(backend))
 
 
 @dtypes

@@ -9,7 +9,7 @@ from attndyn import Attention, Ensemble, Euclidean, InvalidInput, Sphere, integr
 from attndyn.integrators import METHODS
 from attndyn.integrators.events import Event
 from attndyn.integrators.methods import Course
-from attndyn.particles.backends import prepare
+from attndyn.particles.backends import Engine, prepare
 
 # the module, which the function of the same name hides
 loop = import_module("attndyn.integrators.integrate")
@@ -281,7 +281,7 @@ def by_layers(laws, ensemble, h, residual):
     x = ensemble.positions.copy()
     states = [x]
     for law in laws:
-        field = prepare(law, ensemble.space, ensemble.weights, x.shape, x.dtype, "reference")
+        field = prepare(law, ensemble.space, ensemble.weights, x.shape, x.dtype, Engine("reference"))
         f = np.empty_like(x)
         field.attention(0.0, x, f)
         x = ensemble.space.retract(residual * x + h * f)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from attndyn.particles import Attention, Sphere
-from attndyn.particles.backends import prepare
+from attndyn.particles.backends import Engine, prepare
 from attndyn.particles.backends.compiled.symmetric import FEWEST_TOKENS
 from attndyn.particles.ensemble import checked_weights
 
@@ -27,7 +27,7 @@ def assert_agree(law, space, weights, x, tolerance):
     points = x.astype(np.float64)
     expected = law.drift(points, space=space, weights=weights, backend="reference")
     attention = np.empty_like(points)
-    field = prepare(law, space, checked_weights(weights, x.shape[:2]), x.shape, points.dtype, "reference")
+    field = prepare(law, space, checked_weights(weights, x.shape[:2]), x.shape, points.dtype, Engine("reference"))
     field.attention(0.0, points, attention)
     scale = np.linalg.norm(attention, axis=-1).max()
     got = law.drift(x, space=space, weights=weights, threads=2)

@@ -302,7 +302,7 @@ COMMANDS = {
     "seed that is no number": (("run", "mine.toml", "--seed", "a"), "--seed"),
     "negative seed": (("run", "mine.toml", "--seed", "-1"), "--seed"),
     "no threads": (("run", "mine.toml", "--threads", "0"), "--threads"),
-    "unknown backend": (("run", "mine.toml", "--backend", "cuda"), "backend must be one of numba, reference"),
+    "unknown backend": (("run", "mine.toml", "--backend", "cuda"), "backend must be one of numba, torch, reference"),
     "folder for an output file": (("run", "mine.toml", "--out", "."), "--out: . is a folder"),
     "output in a folder that is missing": (("run", "mine.toml", "--out", "no/x.h5"), "--out: "),
     "unknown scenario to show": (("show", "spheres"), "spheres: neither"),

@@ -1,6 +1,7 @@
 """Backends: the same law computed in different ways, each a class with the methods of `Field`.
 
-`reference` is plain NumPy, slow and obvious, and what the others are tested against; `numba` is fast.
+`reference` is plain NumPy, slow and obvious, and what the others are tested against; `numba` is fast; `torch` runs on a
+GPU and can be differentiated. An `Engine` says which, and how.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ...errors import InvalidInput
 from ..space import Space
+from .engine import BACKENDS, SUMS, Engine, EngineOptions
 
 if TYPE_CHECKING:
     from ..attention import Attention
 
-BACKENDS = ("numba", "reference")
+__all__ = ["BACKENDS", "SUMS", "Engine", "EngineOptions", "Field", "prepare"]
+
 Array = NDArray[np.floating]
 
 
@@ -43,20 +45,25 @@ def prepare(
     weights: NDArray[np.float64],
     shape: tuple[int, ...],
     dtype: DTypeLike,
-    backend: str = "numba",
-    threads: int | None = None,
+    engine: Engine = Engine(),  # noqa: B008  (it is frozen)
 ) -> Field:
     """The law as a field for ensembles of this space, token weights, shape (replicas, tokens, dimension) and dtype.
 
-    `threads` (default: one per core) changes the speed and not one bit of the result. Raises InvalidInput for an
-    unknown backend or a law whose matrices do not fit.
+    The number of threads changes the speed and not one bit of the result. Raises InvalidInput for a law whose
+    matrices do not fit, or one that the engine does not have.
     """
-    if backend == "reference":
+    if engine.backend == "reference":
         from .reference import ReferenceField
 
         return ReferenceField(law, space, weights, shape, dtype)
-    if backend == "numba":
-        from .compiled.field import CompiledField  # imports numba, which takes a while
+    if engine.backend == "torch":
+        from .tensor.field import TensorField  # imports torch, which is an extra
 
-        return CompiledField(law, space, weights, shape, dtype, threads)
-    raise InvalidInput(f"backend must be one of {', '.join(BACKENDS)}; got {backend!r}")
+        return TensorField(law, space, weights, shape, dtype, engine)
+    if engine.sums != "exact":
+        from .expansions.field import expansion_field
+
+        return expansion_field(law, space, weights, shape, dtype, engine)
+    from .compiled.field import CompiledField  # imports numba, which takes a while
+
+    return CompiledField(law, space, weights, shape, dtype, engine.threads)
