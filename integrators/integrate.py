@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Unpack
+from dataclasses import dataclass, field, replace
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,11 +13,13 @@ from numpy.typing import ArrayLike, NDArray
 from ..particles.attention import Attention
 from ..particles.backends import Engine, EngineOptions
 from ..particles.ensemble import Ensemble
+from .arithmetic import State
 from .control import StepControl
 from .events import Event
 from .failures import not_finite, step_too_small
 from .frames import Frames
-from .methods import Course, choose
+from .merging import MERGE_AT_THE_FLOOR, Merging
+from .methods import Course, Stepper, choose
 from .solution import Solution, Statistics
 
 Array = NDArray[np.floating]
@@ -39,6 +41,8 @@ def integrate(
     stop: Sequence[Event] = (),
     on_save: Callable[[int, float, Array], None] | None = None,
     on_progress: Callable[[float, Statistics], None] | None = None,
+    merge: float | None = None,
+    on_merge: Callable[[float, NDArray[np.intp]], None] | None = None,
     max_steps: int | None = None,
     **engine: Unpack[EngineOptions],
 ) -> Solution:
@@ -57,6 +61,10 @@ def integrate(
     stop     : events that end the run early; the state at the event is saved as well
     on_save  : called with (step number, t, positions) for every frame, which are then not kept in memory
     on_progress : called with (t, statistics) after every accepted step
+    merge    : tokens that have come within this distance become one, with the sum of their weights; frames show them
+               all. For one replica, a law without a mask, and continuous depth
+    on_merge : called with (t, merged_into) when tokens have become one; merged_into (tokens,) is the number of the
+               first token of the group that each belongs to
     max_steps : ends the run as failed; by default 10 million
     engine   : backend, device, threads, sums, sum_tolerance, as in `Attention.drift`
 
@@ -68,122 +76,178 @@ def integrate(
     """
     course = choose(
         law, ensemble, method=method, step=step, t_end=t_end, layers=layers, residual=residual, rtol=rtol, atol=atol,
-        save_at=save_at, exact=exact, max_steps=max_steps, engine=Engine(**engine),
+        save_at=save_at, exact=exact, merge=merge, max_steps=max_steps, engine=Engine(**engine),
     )  # fmt: skip
     frames = Frames(course.save_at, on_save, ensemble)
-    run = _Run(course, frames, tuple(stop), on_progress, (0.0, ensemble.positions.copy()))
+    merging = Merging(ensemble, merge, on_merge)
+    start = course.stepper.arithmetic.load(ensemble.positions)
+    run = _Run(course, course.stepper, frames, merging, tuple(stop), on_progress, (0.0, start))
     began = time.perf_counter()
     try:
         status = run.to_its_end(law if isinstance(law, Attention) else law[0])
     except KeyboardInterrupt:
         status = "interrupted"
-    t, x = run.now
+    t, x = run.now[0], run.all_tokens(run.now[1])
     run.statistics.wall_seconds = time.perf_counter() - began
-    run.statistics.drift_evaluations = course.stepper.evaluations  # those of the last interpolant included
+    run.count_drifts()  # those of the last interpolant included
     behind = frames.last is None or frames.last < t
     if status != "finished" and behind and np.isfinite(x).all():
         frames.add(run.statistics.accepted, t, x)  # where an event, a failure or the user ended it
-    return Solution(*frames.arrays(), status, run.statistics, t, x)
+    return Solution(*frames.arrays(), status, run.statistics, t, x.copy(), merging.merged_into, run.record())
 
 
 @dataclass
 class _Run:
-    """One integration at work; `now` (depth, positions) is replaced as a whole, so an interrupt leaves no half step."""
+    """One integration at work; `now` (depth, state) is replaced as a whole, so an interrupt leaves no half step."""
 
     course: Course
+    stepper: Stepper
     frames: Frames
+    merging: Merging
     stop: tuple[Event, ...]
     on_progress: Callable[[float, Statistics], None] | None
-    now: tuple[float, Array]
+    now: tuple[float, State]
     statistics: Statistics = field(default_factory=Statistics)
+    drifts_before: int = 0  # of steppers that were replaced, as are their records
+    records: dict[str, Any] = field(default_factory=dict)
 
     def to_its_end(self, law: Attention) -> str:
         """Step until the end, an event or a failure; the status."""
-        course, stepper, statistics = self.course, self.course.stepper, self.statistics
-        t, x = self.now
+        course, statistics = self.course, self.statistics
         if self.frames.due() == 0.0:
-            self.frames.add_due(0, x)
-        stepper.start(t, x)
-        for event in self.stop:
-            if event.reached(t, x, stepper.speed()):
-                return f"stopped: {event.name}"
-        control, h = StepControl(stepper.error_order), course.first(x)
+            self.frames.add_due(0, self.all_tokens(self.now[1]))
+        self._join()
+        t, x = self.now
+        self.stepper.start(t, x)
+        if (event := self._event_now(self.stop)) is not None:
+            return f"stopped: {event.name}"
+        control, h = StepControl(self.stepper.error_order), course.first(self.stepper, x)
         while t < course.t_end:
+            stepper = self.stepper
             length, t_new = self._land(t, h)
             error = stepper.attempt(t, length, x)
-            statistics.drift_evaluations = stepper.evaluations
+            self.count_drifts()
             if stepper.adaptive:
                 good, factor = control.judge(error)
                 if not good:
                     statistics.rejected += 1
                     h = length * factor
                     if h < 16 * np.spacing(max(t, 1e-300)):
-                        return step_too_small(law, t, x, stepper.speed(), error)
+                        return step_too_small(law, t, self.all_tokens(x), self._speed(), error)
                     continue
                 # a step cut short to land somewhere says little about the next
                 h = max(h, length * factor) if length < h else length * factor
             elif not np.isfinite(error):
-                return not_finite(law, t_new, x, stepper.moved)
+                return not_finite(law, t_new, self.all_tokens(x), self.all_tokens(stepper.moved))
             inside = self._event_inside(t, length, t_new, x)
             if inside is not None:
                 return f"stopped: {inside.name}"
             self._save(t, length, t_new, x, stepper.moved)
             stepper.accept(t_new)
             statistics.accepted += 1
-            x, stepper.moved = stepper.moved, x
-            t = t_new
+            t, x, stepper.moved = t_new, stepper.moved, x
             self.now = (t, x)
             if self.on_progress is not None:
                 self.on_progress(t, statistics)
-            for event in self.stop:
-                if not event.located and event.reached(t, x, stepper.speed()):
-                    return f"stopped: {event.name}"
+            if (event := self._event_now([event for event in self.stop if not event.located])) is not None:
+                return f"stopped: {event.name}"
             if statistics.accepted >= course.max_steps and t < course.t_end:
                 return f"failed: max_steps = {course.max_steps} steps were taken and the depth is {t:.6g}"
+            if self._join():
+                x = self.now[1]
+                self.stepper.start(t, x)
         return "finished"
+
+    def all_tokens(self, state: State) -> Array:
+        """The positions (or speeds) of all tokens of the user's, (replicas, tokens, dimension); only to be read."""
+        return self.merging.of_all(self.stepper.arithmetic.host(state))
+
+    def count_drifts(self) -> None:
+        """Bring the number of drift evaluations up to date."""
+        self.statistics.drift_evaluations = self.drifts_before + self.stepper.evaluations
+
+    def record(self) -> dict[str, Any]:
+        """What the fields have to tell of how they computed."""
+        tell = getattr(self.stepper.field, "record", None)
+        return self.records | (tell() if tell is not None else {})
+
+    def _join(self) -> bool:
+        """Let tokens that have met become one; whether the stepper, not yet started, is another now.
+
+        A field whose sums no longer resolve the drift says so (`at_floor`): from then on sums are exact.
+        """
+        engine = self.course.engine
+        if getattr(self.stepper.field, "at_floor", False):
+            engine = replace(engine, sums="exact")
+            if self.merging.distance is None and self.course.mergeable:
+                size = float(np.linalg.norm(self.merging.ensemble.positions[0], axis=-1).max())
+                self.merging.distance = MERGE_AT_THE_FLOOR * size
+        t, x = self.now
+        met = self.merging.look(t, self.stepper.arithmetic.host(x))
+        if not met and engine == self.course.engine:
+            return False
+        self.records = self.record()
+        self.drifts_before += self.stepper.evaluations
+        self.course = replace(self.course, engine=engine)
+        ensemble = self.merging.ensemble if met else self.merging.ensemble.at(self.stepper.arithmetic.host(x))
+        self.stepper = self.course.again(ensemble, engine)
+        self.now = (t, self.stepper.arithmetic.load(ensemble.positions))
+        return True
+
+    def _event_now(self, events: Sequence[Event]) -> Event | None:
+        """The first of these events that is true at the depth reached."""
+        t, x = self.now
+        positions = self.all_tokens(x) if events else None
+        return next((event for event in events if event.reached(t, positions, self._speed())), None)
+
+    def _speed(self) -> Array | None:
+        speed = self.stepper.speed()
+        return None if speed is None else self.all_tokens(speed)
 
     def _land(self, t: float, h: float) -> tuple[float, float]:
         """The length of the next step and where it ends: exactly at the end, a save time to hit, or a whole step."""
         course = self.course
-        if not course.stepper.adaptive:
+        if not self.stepper.adaptive:
             # from the count, so that times do not drift
             end = min((self.statistics.accepted + 1) * h, course.t_end)
             if course.t_end - end < 1e-9 * h:
                 end = course.t_end
-            shorter = course.stepper.continuous and end - t < h * (1 - 1e-9)
+            shorter = self.stepper.continuous and end - t < h * (1 - 1e-9)
             return (end - t if shorter else h), end
         target = min(course.t_end, self.frames.due() if course.exact else np.inf)
         if t + h * (1 + 1e-12) >= target:
             return target - t, target
         return h, t + h
 
-    def _save(self, t: float, length: float, t_new: float, x: Array, at_end: Array) -> None:
+    def _save(self, t: float, length: float, t_new: float, x: State, at_end: State) -> None:
         """Save the frames that are due up to t_new, within the step just tried from x, where the state is at_end."""
         while (due := self.frames.due()) <= t_new:
             if due == t_new:
-                self.frames.add_due(self.statistics.accepted + 1, at_end)
+                self.frames.add_due(self.statistics.accepted + 1, self.all_tokens(at_end))
             else:
-                self.frames.add_due(self.statistics.accepted, self._between(t, length, x, (due - t) / length))
+                between = self._between(t, length, x, (due - t) / length)
+                self.frames.add_due(self.statistics.accepted, self.all_tokens(between))
 
-    def _between(self, t: float, length: float, x: Array, theta: float) -> Array:
-        out = np.empty_like(x)
-        self.course.stepper.interpolate(t, length, x, theta, out)
+    def _between(self, t: float, length: float, x: State, theta: float) -> State:
+        out = self.stepper.arithmetic.zeros(x)
+        self.stepper.interpolate(t, length, x, theta, out)
         return out
 
-    def _event_inside(self, t: float, length: float, t_new: float, x: Array) -> Event | None:
+    def _event_inside(self, t: float, length: float, t_new: float, x: State) -> Event | None:
         """The located event that came true first in the step just tried, if any; the run then ends where it did.
 
         Found by bisection on the interpolant to 1e-9 of the step, or at the end of the step where there is none.
         """
-        stepper = self.course.stepper
-        true = [event for event in self.stop if event.located and event.reached(t_new, stepper.moved, None)]
+        stepper = self.stepper
+        located = [event for event in self.stop if event.located]
+        true = [event for event in located if event.reached(t_new, self.all_tokens(stepper.moved), None)]
         if not true:
             return None
-        low, high, there = 0.0, 1.0, stepper.moved.copy()
+        low, high, there = 0.0, 1.0, stepper.moved
         while stepper.continuous and high - low > 1e-9:
             middle = 0.5 * (low + high)
             between = self._between(t, length, x, middle)
-            earlier = [event for event in true if event.reached(t + middle * length, between, None)]
+            earlier = [event for event in true if event.reached(t + middle * length, self.all_tokens(between), None)]
             if earlier:
                 high, there, true = middle, between, earlier
             else:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..particles.backends import Field
 from ..particles.space import Space
-
-Array = NDArray[np.floating]
+from .arithmetic import Arithmetic, State
 
 
 class Layers:
@@ -23,30 +21,33 @@ class Layers:
 
     adaptive, continuous, order, error_order = False, False, 1, 0
 
-    def __init__(self, field_of: Callable[[int], Field], space: Space, x: Array, residual: bool) -> None:
-        self._field_of, self._space, self._residual = field_of, space, residual
-        self._layer = 0
+    def __init__(
+        self, field_of: Callable[[int], Field], arithmetic: Arithmetic, space: Space, x: State, residual: bool
+    ) -> None:
+        self._field_of, self.arithmetic, self._space, self._residual = field_of, arithmetic, space, residual
+        self.field, self._layer = field_of(0), 0
         self.evaluations = 0
-        self.moved = np.empty_like(x)
+        self.moved = arithmetic.zeros(x)
 
-    def start(self, t: float, x: Array) -> None:
+    def start(self, t: float, x: State) -> None:
         """Nothing to compute beforehand."""
 
-    def speed(self) -> Array | None:
+    def speed(self) -> State | None:
         """A layer has no velocity."""
         return None
 
-    def attempt(self, t: float, h: float, x: Array) -> float:
+    def attempt(self, t: float, h: float, x: State) -> float:
         """Apply the next layer; NaN when the result is not finite."""
-        self._field_of(self._layer).attention(t, x, self.moved)
+        self.field = self._field_of(self._layer)
+        self.field.attention(t, x, self.moved)
         self.evaluations += 1
-        self.moved *= self.moved.dtype.type(h)
+        self.moved *= float(h)
         if self._residual:
             self.moved += x
         self.moved[...] = self._space.retract(self.moved)
-        return 0.0 if np.isfinite(self.moved).all() else np.nan
+        return 0.0 if self.arithmetic.finite(self.moved) else np.nan
 
-    def interpolate(self, t: float, h: float, x: Array, theta: float, out: Array) -> None:
+    def interpolate(self, t: float, h: float, x: State, theta: float, out: State) -> None:
         """There is nothing between two layers: the state after the layer."""
         out[...] = self.moved
 
@@ -60,34 +61,34 @@ class GeodesicEuler:
 
     adaptive, continuous, order, error_order = False, True, 1, 0
 
-    def __init__(self, field: Field, space: Space, x: Array) -> None:
-        self._field, self._space = field, space
+    def __init__(self, field: Field, arithmetic: Arithmetic, space: Space, x: State) -> None:
+        self.field, self.arithmetic, self._space = field, arithmetic, space
         self.evaluations = 0
-        self.moved, self._slope = np.empty_like(x), np.empty_like(x)
+        self.moved, self._slope = arithmetic.zeros(x), arithmetic.zeros(x)
 
-    def start(self, t: float, x: Array) -> None:
+    def start(self, t: float, x: State) -> None:
         """Compute the velocity at the start of a step from x."""
-        self._field.velocity(t, x, self._slope)
+        self.field.velocity(t, x, self._slope)
         self.evaluations += 1
 
-    def speed(self) -> Array:
+    def speed(self) -> State:
         """The velocity at the start of the next step."""
         return self._slope
 
-    def attempt(self, t: float, h: float, x: Array) -> float:
+    def attempt(self, t: float, h: float, x: State) -> float:
         """Try a step from x; NaN when the result is not finite."""
         self._move(x, h, self.moved)
-        return 0.0 if np.isfinite(self.moved).all() else np.nan
+        return 0.0 if self.arithmetic.finite(self.moved) else np.nan
 
-    def interpolate(self, t: float, h: float, x: Array, theta: float, out: Array) -> None:
+    def interpolate(self, t: float, h: float, x: State, theta: float, out: State) -> None:
         """The point of the same geodesic at t + theta h."""
         self._move(x, theta * h, out)
 
     def accept(self, t: float) -> None:
         """The velocity at the end of the step is the first of the next."""
-        self._field.velocity(t, self.moved, self._slope)
+        self.field.velocity(t, self.moved, self._slope)
         self.evaluations += 1
 
-    def _move(self, x: Array, h: float, out: Array) -> None:
+    def _move(self, x: State, h: float, out: State) -> None:
         # the retraction takes away what rounding adds over many steps
-        out[...] = self._space.retract(self._space.exponential(x, x.dtype.type(h) * self._slope))
+        out[...] = self._space.retract(self._space.exponential(x, float(h) * self._slope))

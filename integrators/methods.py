@@ -13,6 +13,8 @@ from ..errors import InvalidInput
 from ..particles.attention import Attention
 from ..particles.backends import Engine, Field, prepare
 from ..particles.ensemble import Ensemble, checked_weights
+from ..particles.merging import check_mergeable
+from .arithmetic import Arithmetic, State, arithmetic_of
 from .control import first_step
 from .maps import GeodesicEuler, Layers
 from .runge_kutta import RungeKutta
@@ -27,6 +29,7 @@ class Stepper(Protocol):
 
     adaptive, order, error_order : of the method       continuous : whether there is something between two steps
     evaluations : drifts computed so far               moved : the end of the step just tried
+    arithmetic  : of the states it moves               field : the law it asks
     """
 
     adaptive: bool
@@ -34,15 +37,17 @@ class Stepper(Protocol):
     order: int
     error_order: int
     evaluations: int
-    moved: Array
+    moved: State
+    arithmetic: Arithmetic
+    field: Field
 
-    def start(self, t: float, x: Array) -> None: ...
+    def start(self, t: float, x: State) -> None: ...
 
-    def speed(self) -> Array | None: ...
+    def speed(self) -> State | None: ...
 
-    def attempt(self, t: float, h: float, x: Array) -> float: ...
+    def attempt(self, t: float, h: float, x: State) -> float: ...
 
-    def interpolate(self, t: float, h: float, x: Array, theta: float, out: Array) -> None: ...
+    def interpolate(self, t: float, h: float, x: State, theta: float, out: State) -> None: ...
 
     def accept(self, t: float) -> None: ...
 
@@ -67,9 +72,14 @@ class Course:
 
     h       : the fixed step, or the first step of an adaptive method once `first` was called
     save_at : (frames,), increasing, within [0, t_end]
+    mergeable : whether tokens that meet may become one
+    again   : the stepper for an ensemble of other tokens, where the law allows it
     """
 
     stepper: Stepper
+    engine: Engine
+    mergeable: bool
+    again: Callable[[Ensemble, Engine], Stepper]
     t_end: float
     save_at: NDArray[np.float64]
     exact: bool
@@ -78,13 +88,13 @@ class Course:
     atol: float
     max_steps: int
 
-    def first(self, x: Array) -> float:
+    def first(self, stepper: Stepper, x: State) -> float:
         """The first step from x, after the stepper was started."""
         if self.step is not None:
             return self.step
-        speed = self.stepper.speed()
+        host, speed = stepper.arithmetic.host, stepper.speed()
         assert speed is not None
-        return first_step(x, speed, self.stepper.error_order, self.rtol, self.atol)
+        return first_step(host(x), host(speed), stepper.error_order, self.rtol, self.atol)
 
 
 def choose(
@@ -100,6 +110,7 @@ def choose(
     residual: bool,
     save_at: ArrayLike | None,
     exact: bool,
+    merge: float | None,
     max_steps: int | None,
     engine: Engine,
 ) -> Course:
@@ -107,45 +118,75 @@ def choose(
     _check_positive("step", step)
     _check_positive("rtol", rtol)
     _check_positive("atol", atol)
+    _check_positive("merge", merge)
     _check_count("max_steps", max_steps)
 
     # an error below rounding can be asked for, but not had
     rtol = max(rtol, 10.0 * float(np.finfo(ensemble.positions.dtype).eps))
 
-    def field_of(one: Attention) -> Field:
-        x = ensemble.positions
-        weights = checked_weights(ensemble.weights, x.shape[:2])
-        return prepare(one, ensemble.space, weights, x.shape, x.dtype, engine)
+    def make(ensemble: Ensemble, engine: Engine) -> Stepper:
+        def field_of(one: Attention) -> Field:
+            x = ensemble.positions
+            return prepare(
+                one, ensemble.space, checked_weights(ensemble.weights, x.shape[:2]), x.shape, x.dtype, engine
+            )
+
+        if layers is not None:
+            return _network(_layer_fields(law, layers, field_of), engine, ensemble, residual)
+        assert isinstance(law, Attention)
+        return stepper_of(method, field_of(law), engine, ensemble, rtol, atol)
 
     if layers is not None:
         step = 1.0 if step is None else step
         _check_count("layers", layers)
         if t_end is not None and t_end != layers * step:
             raise InvalidInput(f"t_end is layers * step = {layers * step:g} for a network; got {t_end}")
-        stepper: Stepper = Layers(_layer_fields(law, layers, field_of), ensemble.space, ensemble.positions, residual)
         t_end = layers * step
-    else:
-        if t_end is None:
-            raise InvalidInput("t_end (or layers) is needed: how deep to go")
-        if not isinstance(law, Attention):
-            raise InvalidInput("a sequence of laws needs layers: weights that change from layer to layer")
-        stepper = _make(method, field_of(law), ensemble, rtol, atol)
-        _check_positive("t_end", t_end)
-        if not stepper.adaptive and step is None:
-            raise InvalidInput(f"method {method!r} needs a step; adaptive methods are {_names(adaptive=True)}")
+    elif t_end is None:
+        raise InvalidInput("t_end (or layers) is needed: how deep to go")
+    elif not isinstance(law, Attention):
+        raise InvalidInput("a sequence of laws needs layers: weights that change from layer to layer")
+    _check_positive("t_end", t_end)
+    mergeable = _is_mergeable(law, ensemble, layers, insist=merge is not None)
+    stepper = make(ensemble, engine)
+    if layers is None and not stepper.adaptive and step is None:
+        raise InvalidInput(f"method {method!r} needs a step; adaptive methods are {_names(adaptive=True)}")
     times = _save_times(save_at, t_end)
     if not stepper.continuous or (exact and not stepper.adaptive):
         assert step is not None
         times = _on_grid(times, step, t_end)
-    return Course(stepper, float(t_end), times, exact, step, rtol, atol, max_steps or MAX_STEPS)
+    return Course(
+        stepper, engine, mergeable, make, float(t_end), times, exact, step, rtol, atol, max_steps or MAX_STEPS
+    )
 
 
-def _make(method: str, field: Field, ensemble: Ensemble, rtol: float, atol: float) -> Stepper:
+def stepper_of(method: str, field: Field, engine: Engine, ensemble: Ensemble, rtol: float, atol: float) -> Stepper:
+    """The stepper of a method for states like the ensemble's. Raises InvalidInput for an unknown method."""
+    arithmetic = arithmetic_of(field, engine)
+    x = arithmetic.load(ensemble.positions)
     if method in TABLEAUX:
-        return RungeKutta(TABLEAUX[method], field, ensemble.space, ensemble.positions, rtol, atol)
+        return RungeKutta(TABLEAUX[method], field, arithmetic, ensemble.space, x, rtol, atol)
     if method == "geodesic-euler":
-        return GeodesicEuler(field, ensemble.space, ensemble.positions)
+        return GeodesicEuler(field, arithmetic, ensemble.space, x)
     raise InvalidInput(f"method must be one of {', '.join(METHODS)}; got {method!r}")
+
+
+def _is_mergeable(law: Attention | Sequence[Attention], ensemble: Ensemble, layers: int | None, insist: bool) -> bool:
+    """Whether tokens that meet may become one. Raises InvalidInput if they must not and the user wants it."""
+    try:
+        if layers is not None or not isinstance(law, Attention):
+            raise InvalidInput("merge belongs to integration in continuous depth; got layers")
+        check_mergeable(law, ensemble)
+    except InvalidInput:
+        if insist:
+            raise
+        return False
+    return True
+
+
+def _network(field_of: Callable[[int], Field], engine: Engine, ensemble: Ensemble, residual: bool) -> Stepper:
+    arithmetic = arithmetic_of(field_of(0), engine)
+    return Layers(field_of, arithmetic, ensemble.space, arithmetic.load(ensemble.positions), residual)
 
 
 def _layer_fields(

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..particles.backends import Field
 from ..particles.space import Space, Sphere
-from .stages import attempt, combine, compiled_attempt, retract, velocity
+from .arithmetic import Arithmetic, State
 from .tableaux import Tableau
-
-Array = NDArray[np.floating]
 
 
 class RungeKutta:
     """Steps of one tableau. See `Stepper` in methods.py for what its methods promise."""
 
-    def __init__(self, tableau: Tableau, field: Field, space: Space, x: Array, rtol: float, atol: float) -> None:
-        self.tableau, self.field = tableau, field
+    def __init__(
+        self,
+        tableau: Tableau,
+        field: Field,
+        arithmetic: Arithmetic,
+        space: Space,
+        x: State,
+        rtol: float,
+        atol: float,
+    ) -> None:
+        self.tableau, self.field, self.arithmetic = tableau, field, arithmetic
         self.adaptive, self.continuous, self.order = tableau.error is not None, True, tableau.order
         self.error_order = tableau.error_order
         self.evaluations = 0
@@ -27,45 +33,42 @@ class RungeKutta:
         self._nodes = self._rows.sum(axis=1)
         self._error = np.zeros(tableau.stages + 1) if tableau.error is None else tableau.error
         self._low = np.zeros(0) if tableau.low is None else tableau.low
-        self._slopes = np.zeros((tableau.slopes, *x.shape), x.dtype)
+        self._slopes = arithmetic.zeros(x, tableau.slopes)
         self._first, self._last = self._slopes[0], self._slopes[tableau.stages]
         self._stages = tableau.stages
-        self._stage, self.moved = np.empty_like(x), np.empty_like(x)
-        # a small system is one compiled call per step; the numbers are the same
-        self._plan = getattr(field, "step_plan", None)
+        self._stage, self.moved = arithmetic.zeros(x), arithmetic.zeros(x)
         self._dense_ready = False
 
-    def start(self, t: float, x: Array) -> None:
+    def start(self, t: float, x: State) -> None:
         """Compute the slope at the start of a step from x; call it once, and after x was changed from outside."""
-        velocity(self.field, t, x, self._first)
+        self.field.velocity(t, x, self._first)
         self.evaluations += 1
 
-    def speed(self) -> Array:
+    def speed(self) -> State:
         """The slope at the start of the next step, (replicas, tokens, dimension)."""
         return self._first
 
-    def attempt(self, t: float, h: float, x: Array) -> float:
+    def attempt(self, t: float, h: float, x: State) -> float:
         """Try a step from x, leaving its end in `moved`; the error norm, at most 1 when it is good enough."""
         self._dense_ready = False
         self.evaluations += self._stages
-        run, field = (attempt, self.field) if self._plan is None else (compiled_attempt, self._plan)
-        return run(
-            field, self._radius, self._rows, self._nodes, self._error, self._low, t, h,
+        return self.arithmetic.attempt(
+            self.field, self._radius, self._rows, self._nodes, self._error, self._low, t, h,
             x, self._slopes, self._stage, self.moved, *self._tolerances,
         )  # fmt: skip
 
-    def interpolate(self, t: float, h: float, x: Array, theta: float, out: Array) -> None:
+    def interpolate(self, t: float, h: float, x: State, theta: float, out: State) -> None:
         """The state at t + theta h inside the step just tried from x, retracted."""
-        tableau = self.tableau
+        tableau, combine = self.tableau, self.arithmetic.combine
         if not self._dense_ready:
             first = tableau.stages + 1
             for number, row in enumerate(tableau.extra):
                 combine(self._stage, x, h, row, self._slopes, first + number)
-                velocity(self.field, t + h * row.sum(), self._stage, self._slopes[first + number])
+                self.field.velocity(t + h * row.sum(), self._stage, self._slopes[first + number])
             self.evaluations += len(tableau.extra)
             self._dense_ready = True
         combine(out, x, h, tableau.weights(theta), self._slopes, tableau.slopes)
-        retract(out, self._radius)
+        self.arithmetic.retract(out, self._radius)
 
     def accept(self, t: float) -> None:
         """The step just tried is taken: its last slope is the first of the next."""

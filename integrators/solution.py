@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,8 @@ class Solution:
     positions : (frames, replicas, tokens, dimension); no frames where they were handed to `on_save`
     status    : "finished", "stopped: <event>", "interrupted" or "failed: <why>"
     t, final  : depth and positions (replicas, tokens, dimension) at the end
+    merged_into : (tokens,), the number of the first token of the group that each has become one with, or its own
+    record    : what the sums over tokens have to tell of themselves, where they are not exact
     """
 
     times: NDArray[np.float64]
@@ -40,3 +43,5 @@ class Solution:
     statistics: Statistics
     t: float
     final: Array
+    merged_into: NDArray[np.intp]
+    record: dict[str, Any]

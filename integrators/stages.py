@@ -1,4 +1,4 @@
-"""One Runge-Kutta step, written once: Python runs it for any backend, Numba compiles it for small systems.
+"""One Runge-Kutta step, written once: Python runs it for arrays and tensors, Numba compiles it for small systems.
 
 In Python `velocity` asks the field; in compiled code the field is the plan of a small system and the kernels are
 called directly, so that a step of 32 tokens costs one call from Python instead of a dozen.
@@ -98,23 +98,30 @@ def error_norm(x, moved, h, slopes, error, low, atol, rtol):
     return largest
 
 
-def attempt(field, radius, rows, nodes, error, low, t, h, x, slopes, stage, moved, atol, rtol):
-    """Try a step of size h from x, whose slope is slopes[0]: fill the other slopes and `moved`, return the error norm.
+def step_of(combine, retract, velocity, error_norm):
+    """The body of a step, made of these operations: of arrays here, of tensors in `tensors`."""
 
-    rows : (stages + 1, stages), the matrix a of the tableau with the weights b below it; nodes : (stages + 1,), its
-    row sums
+    def attempt(field, radius, rows, nodes, error, low, t, h, x, slopes, stage, moved, atol, rtol):
+        """Try a step of size h from x, whose slope is slopes[0]: fill the other slopes and `moved`; the error norm.
 
-    Stages lie off a sphere by O(h^2), where the velocity is that of the retracted point; only the end of the step is
-    retracted, which keeps the order. The error norm is NaN when anything is not finite, also without error weights.
-    """
-    stages = rows.shape[1]
-    for s in range(1, stages + 1):
-        target = moved if s == stages else stage
-        combine(target, x, h, rows[s], slopes, s)
-        if s == stages:
-            retract(target, radius)
-        velocity(field, t + h * nodes[s], target, slopes[s])
-    return error_norm(x, moved, h, slopes, error, low, atol, rtol)
+        rows : (stages + 1, stages), the matrix a of the tableau with the weights b below it; nodes : (stages + 1,),
+        its row sums
+
+        Stages lie off a sphere by O(h^2), where the velocity is that of the retracted point; only the end of the step
+        is retracted, which keeps the order. The error norm is NaN when anything is not finite, also without error
+        weights.
+        """
+        stages = rows.shape[1]
+        for s in range(1, stages + 1):
+            target = moved if s == stages else stage
+            combine(target, x, h, rows[s], slopes, s)
+            if s == stages:
+                retract(target, radius)
+            velocity(field, t + h * nodes[s], target, slopes[s])
+        return error_norm(x, moved, h, slopes, error, low, atol, rtol)
+
+    return attempt
 
 
+attempt = step_of(combine, retract, velocity, error_norm)
 compiled_attempt = njit(attempt, cache=True, error_model="numpy")

@@ -158,5 +158,5 @@ def test_a_drift_holds_no_array_of_tokens_by_tokens(dimension):
 
 
 def test_an_unknown_backend_is_refused():
-    with pytest.raises(InvalidInput, match="backend must be one of numba, reference; got 'fortran'"):
+    with pytest.raises(InvalidInput, match="backend must be one of numba, torch, reference; got 'fortran'"):
         Attention().drift(np.eye(3), space=Sphere(3), backend="fortran")

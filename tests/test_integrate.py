@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from attndyn import Attention, Ensemble, Euclidean, InvalidInput, Sphere, integrate
 from attndyn.integrators import METHODS
+from attndyn.integrators.arithmetic import Arrays
 from attndyn.integrators.events import Event
 from attndyn.integrators.methods import Course
 from attndyn.particles.backends import Engine, prepare
@@ -26,6 +27,7 @@ class Clockwork:
     order = error_order = 1
 
     def __init__(self, adaptive=True, continuous=True):
+        self.arithmetic, self.field = Arrays(), None
         self.adaptive, self.continuous = adaptive, continuous
         self.moved, self.evaluations = np.zeros((1, 1, 1)), 0
         self.attempts, self.accepted = [], []
@@ -63,7 +65,7 @@ def scripted(monkeypatch):
     """Run the loop on a stepper and verdicts of the test's own."""
 
     def run(stepper, *script, t_end=1.0, step=0.25, save_at=(0.0,), exact=False, max_steps=10**6, **options):
-        course = Course(stepper, t_end, np.asarray(save_at, float), exact, step, 1.0, 1.0, max_steps)
+        course = Course(stepper, Engine(), False, None, t_end, np.asarray(save_at, float), exact, step, 1.0, 1.0, max_steps)
         monkeypatch.setattr(loop, "choose", lambda *positional, **named: course)
         monkeypatch.setattr(loop, "StepControl", lambda order: Verdicts(*script))
         return integrate(Attention(), ORIGIN, **options)

@@ -77,7 +77,7 @@ def test_a_softmax_run_that_overflows_says_that_tokens_run_away(way):
         ({"t_end": 1.0, "threads": 0}, "threads must be an integer of at least 1; got 0"),
         ({"t_end": 1.0, "max_steps": 0}, "max_steps must be an integer of at least 1; got 0"),
         ({"t_end": 1.0, "max_steps": 1.5}, r"max_steps must be an integer of at least 1; got 1\.5"),
-        ({"t_end": 1.0, "backend": "cuda"}, "backend must be one of numba, reference; got 'cuda'"),
+        ({"t_end": 1.0, "backend": "cuda"}, "backend must be one of numba, torch, reference; got 'cuda'"),
         ({"layers": 0}, "layers must be an integer of at least 1; got 0"),
         ({"layers": 2.0}, r"layers must be an integer of at least 1; got 2\.0"),
         ({"layers": 4, "step": 0.5, "t_end": 1.0}, r"t_end is layers \* step = 2 for a network; got 1"),

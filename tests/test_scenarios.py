@@ -193,7 +193,7 @@ def test_a_mistake_in_python_is_an_invalid_input_that_names_the_key():
         small().override({"attention.bta": 1.0})
     with pytest.raises(attndyn.InvalidInput, match="neither a bundled scenario nor a file"):
         attndyn.load("no-such-scenario")
-    with pytest.raises(attndyn.InvalidInput, match="backend must be one of numba, reference"):
+    with pytest.raises(attndyn.InvalidInput, match="backend must be one of numba, torch, reference"):
         attndyn.run(small(), backend="abacus")
 
 

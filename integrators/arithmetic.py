@@ -1,0 +1,76 @@
+"""What steppers do with the states they move: as NumPy arrays here, as torch tensors in `tensors`."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..particles.backends import Engine, Field
+from . import stages
+
+Array = NDArray[np.floating]
+State = Any  # an array or a tensor (replicas, tokens, dimension); steppers only hand it on
+
+
+class Arithmetic(Protocol):
+    """The operations of a stepper on states.
+
+    load    : a state of one's own from an array         host : the array of a state, not to be written to
+    zeros   : (copies, *shape of like), on the same device; without copies as `like`
+    combine, retract, attempt : see `stages`             finite : whether all components are
+    """
+
+    def load(self, positions: Array) -> State: ...
+
+    def host(self, state: State) -> Array: ...
+
+    def zeros(self, like: State, copies: int | None = None) -> State: ...
+
+    def finite(self, state: State) -> bool: ...
+
+    def combine(self, out: State, x: State, h: float, coefficients: Array, slopes: State, count: int) -> None: ...
+
+    def retract(self, x: State, radius: float) -> None: ...
+
+    def attempt(self, field: Field, *arguments: Any) -> float: ...
+
+
+class Arrays:
+    """Arithmetic of NumPy arrays."""
+
+    combine = staticmethod(stages.combine)
+    retract = staticmethod(stages.retract)
+
+    def load(self, positions: Array) -> Array:
+        """A copy."""
+        return positions.copy()
+
+    def host(self, state: Array) -> Array:
+        """The state itself."""
+        return state
+
+    def zeros(self, like: Array, copies: int | None = None) -> Array:
+        """Zeros of the type of `like`."""
+        return np.zeros(like.shape if copies is None else (copies, *like.shape), like.dtype)
+
+    def finite(self, state: Array) -> bool:
+        """Whether no component is infinite or NaN."""
+        return bool(np.isfinite(state).all())
+
+    def attempt(self, field: Field, *arguments: Any) -> float:
+        """Try a step; of a small system in one compiled call, which gives the same numbers."""
+        plan = getattr(field, "step_plan", None)
+        if plan is None:
+            return stages.attempt(field, *arguments)
+        return stages.compiled_attempt(plan, *arguments)
+
+
+def arithmetic_of(field: Field, engine: Engine) -> Arithmetic:
+    """The arithmetic of the states that this field, prepared for this engine, moves."""
+    if engine.backend == "torch":
+        from .tensors import Tensors  # imports torch, which is an extra
+
+        return Tensors(field)
+    return Arrays()
