@@ -34,11 +34,12 @@ TOKEN_STRINGS = "parameters/token_strings"  # u1, JSON list, @sha256; only if th
 OUTCOME = "parameters/outcome"  # u1 [4092], JSON {"status", "statistics"}, padded with spaces
 FRAMES_COMMITTED = "parameters/frames_committed"  # i8 [1]; frames beyond it may be torn
 FINISHED = "parameters/finished"  # i1 [1]
+SERIES = "series"  # <name>/value and time of what is sampled on another clock than the frames
+MERGES = f"{SERIES}/merged_into"  # value i4 [M][n], time f8 [M]: a row for each time that tokens became one
 HASHED = (SCENARIO, SPACE, TOKEN_STRINGS)
 
 # Names kept free. A file without them cannot be resumed, but is otherwise whole.
 CHECKPOINT = "parameters/checkpoint"  # state f8 [2][B][n][d] and record u1 [2][8192], written in turn
-SERIES = "series"  # <name>/value, step, time of what is sampled on another clock than the frames
 
 # Observables stand beside these in an xarray.Dataset
 RESERVED_NAMES = ("positions", "weights", "time", "step", "replica", "token", "component", "token_string")

@@ -40,6 +40,8 @@ class Trajectory:
     observables   : name -> (frames, replicas) or (frames, replicas, k) float64, read when looked up
     weights       : (tokens,) or (replicas, tokens)
     token_strings : list of strings, or None
+    merges        : depths (merges,) at which tokens became one, and the number of the first token of the group of
+                    each from then on, (merges, tokens)
     scenario_text : the text of the scenario that was run
     status        : "finished", "stopped: ...", "interrupted", "failed: ...", or "running" for a run that
                     still goes or was killed
@@ -117,12 +119,33 @@ class Trajectory:
                 raise ValueError("times must be finite and not decrease")
         with opening.guard(path, layout.STEP):
             self.steps: NDArray[np.int64] = values[layout.STEP][:frames]
+        with opening.guard(path, layout.MERGES):
+            self.merges = self._read_merges(tokens)
         for name in observables.values():
             with opening.guard(path, name):
                 if values[name].shape[1] != replicas:
                     raise ValueError(f"{values[name].shape[1]} replicas, where the positions have {replicas}")
         stored = {name: values[place] for name, place in observables.items()}
         self.observables: Mapping[str, NDArray[np.float64]] = Observables(path, stored, frames)
+
+    def _read_merges(self, tokens: int) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+        if layout.SERIES not in self._file or not opening.has(self._file, layout.MERGES):
+            return np.empty(0), np.empty((0, tokens), np.int32)
+        value = opening.dataset(self._file, f"{layout.MERGES}/value", "i", (2,))
+        time = opening.dataset(self._file, f"{layout.MERGES}/time", "f", (1,))
+        count = min(len(value), len(time))  # a run that was killed may have written one of the two
+        for stored in (value, time):
+            opening.check_stored(stored, count)
+        merged_into = value[:count]
+        if value.shape[1] != tokens or (merged_into < 0).any() or (merged_into > np.arange(tokens)).any():
+            raise ValueError(f"it must name, for each of {tokens} tokens, itself or one before it")
+        return time[:count], merged_into
+
+    def merged_into(self, frame: int) -> NDArray[np.int32]:
+        """The number of the first token of each token's group in a frame, (tokens,): itself where it met nobody."""
+        times, merged_into = self.merges
+        last = int(np.searchsorted(times, self.times[frame], side="right")) - 1
+        return np.arange(self.tokens, dtype=np.int32) if last < 0 else merged_into[last]
 
     def _replicas_and_tokens(self, particles: int, dimension: int) -> tuple[int, int]:
         """How the particle axis divides; ValueError unless everything in the file agrees with it."""

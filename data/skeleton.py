@@ -33,10 +33,12 @@ def build(
     texts: Mapping[str, bytes],
     author: str,
     version: str,
+    merging: bool = False,
 ) -> None:
     """Create all groups, the arrays of fixed size and the empty datasets that grow with the frames.
 
-    observables: name -> shape of one replica's value, () for a number or (k,); texts: dataset -> bytes.
+    observables: name -> shape of one replica's value, () for a number or (k,); texts: dataset -> bytes; merging:
+    whether tokens may become one on the way.
     """
     file.attrs["Conventions"] = _ascii(layout.CONVENTIONS)
     h5md = file.create_group("h5md")
@@ -56,6 +58,8 @@ def build(
     for name, shape in observables.items():
         _observable(file, name, ensemble.replicas, shape)
 
+    if merging:
+        _merges(file, ensemble.tokens)
     for name, text in texts.items():
         _text(file, name, text)
     _array(file, layout.WEIGHTS, ensemble.weights)
@@ -122,6 +126,14 @@ def _observable(file: h5py.File, name: str, replicas: int, shape: tuple[int, ...
         scales.append(f"{group.name}/entry")
     row = (replicas, *shape)
     _growing(file, layout.observable(name), row, "<f8", layout.observable_chunk(row), tuple(scales))
+
+
+def _merges(file: h5py.File, tokens: int) -> None:
+    """The clock of the merges is their own, so they are a series and not an observable."""
+    chunk = layout.chunk_of((1, tokens), layout.SMALL_CHUNK // 4)
+    group = file.create_group(layout.MERGES)
+    group.create_dataset("value", (0, tokens), "<i4", maxshape=(None, tokens), chunks=chunk, fletcher32=True)
+    group.create_dataset("time", (0,), "<f8", maxshape=(None,), chunks=(layout.CLOCK_CHUNK,), fletcher32=True)
 
 
 def _growing(

@@ -36,6 +36,7 @@ class TrajectoryWriter:
     token_strings    : one string per token
     dtype            : float64 or float32 for the positions on disk; that of the ensemble by default
     frames_per_chunk : by default as many as fill 1 MiB, at most 512; 1 puts every frame on disk at once
+    merging          : whether tokens may become one on the way; `append_merge` then says when and which
 
     Raises InvalidInput for a path that cannot be written or arguments that do not fit together.
     """
@@ -51,6 +52,7 @@ class TrajectoryWriter:
         token_strings: Sequence[str] | None = None,
         dtype: DTypeLike | None = None,
         frames_per_chunk: int | None = None,
+        merging: bool = False,
         overwrite: bool = False,
     ) -> None:
         self.path = Path(path)
@@ -71,7 +73,7 @@ class TrajectoryWriter:
 
         check_target(self.path, overwrite)
         check_space(self.partial, sum(map(len, texts.values())))
-        self._file = self._create(ensemble, stored, shapes, texts, str(provenance.get("author", "unknown")))
+        self._file = self._create(ensemble, stored, shapes, texts, str(provenance.get("author", "unknown")), merging)
 
         growing = (layout.STEP, layout.TIME, layout.POSITION, *map(layout.observable, shapes))
         self._datasets = [self._file[name] for name in growing]
@@ -121,6 +123,21 @@ class TrajectoryWriter:
         if self._buffered == self._block:
             self._commit()
 
+    def append_merge(self, time: float, merged_into: NDArray[np.integer]) -> None:
+        """Note that tokens have become one at this depth: the number of the first token of each one's group, (tokens,).
+
+        Raises InvalidInput for another shape; TrajectoryError when the file cannot be written.
+        """
+        tokens = self._frame_shape[1]
+        if np.shape(merged_into) != (tokens,):
+            raise InvalidInput(f"merged_into must have the shape ({tokens},); got {np.shape(merged_into)}")
+        with guard(self.partial, "the file", "cannot be written"):
+            group = self._file[layout.MERGES]
+            for name, value in (("value", merged_into), ("time", time)):
+                group[name].resize(len(group[name]) + 1, axis=0)
+                group[name][-1] = value
+            self._file.flush()
+
     def finish(self, status: str = "finished", statistics: Mapping[str, float] | None = None) -> None:
         """Write the frames still in memory, the status and the statistics, and give the file its final name.
 
@@ -169,6 +186,7 @@ class TrajectoryWriter:
         observables: Mapping[str, tuple[int, ...]],
         texts: Mapping[str, bytes],
         author: str,
+        merging: bool,
     ) -> h5py.File:
         """The file with all its objects and no frame; removed again if that fails."""
         with guard(self.partial, "the file", "cannot be created"):
@@ -185,6 +203,7 @@ class TrajectoryWriter:
                     texts=texts,
                     author=author,
                     version=version("attndyn"),
+                    merging=merging,
                 )
                 # From here on HDF5 orders its writes so that the file can be read whenever the process dies.
                 # In return no object may be created or removed: only rows appended, fixed arrays rewritten.

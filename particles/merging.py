@@ -14,6 +14,7 @@ from .attention import Attention
 from .ensemble import Ensemble
 
 Labels = NDArray[np.intp]
+CROWDED = 64  # pairs of tokens of two cells from which a tree is faster than all of them
 
 
 def check_mergeable(law: Attention, ensemble: Ensemble) -> None:
@@ -50,30 +51,71 @@ def merged(ensemble: Ensemble, distance: float) -> tuple[Ensemble, Labels]:
 def groups(x: NDArray[np.float64], distance: float) -> Labels:
     """The components of the graph that joins tokens at most `distance` apart, (tokens,), in order of appearance.
 
-    x : (tokens, dimension). Only tokens whose neighbour along one direction is that near are looked at; tokens in
-    one cell of a grid, whose diagonal is `distance`, are joined at once; the cells are joined by a k-d tree.
+    x : (tokens, dimension). Only tokens that have a neighbour that near along one direction are looked at; those in
+    one cell of a grid, whose diagonal is `distance`, are joined at once; then cells are.
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-    from scipy.spatial import KDTree  # both take a while to import
-
     tokens, dimension = x.shape
     labels = np.arange(tokens)
     candidates = _near_in_projection(x, distance)
     if len(candidates) == 0:
         return labels
     near = x[candidates]
-    cells = np.floor((near - near.min(axis=0)) * (np.sqrt(dimension) / distance))
-    _, first, cell = np.unique(cells, axis=0, return_index=True, return_inverse=True)
-    pairs = KDTree(near[first]).query_pairs(distance, output_type="ndarray")
-    size = len(first)
-    graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(size, size))
-    component = connected_components(graph, directed=False)[1][cell.ravel()]
+    grid = np.floor((near - near.min(axis=0)) * (np.sqrt(dimension) / distance))
+    cell = np.unique(grid, axis=0, return_inverse=True)[1].ravel()
+    component = _joined_cells(near, cell, distance)[cell]
     # the label of a group is for now the number of its first token
     earliest = np.full(component.max() + 1, tokens)
     np.minimum.at(earliest, component, candidates)
     labels[candidates] = earliest[component]
     return np.unique(labels, return_inverse=True)[1].ravel()
+
+
+def _joined_cells(x: NDArray[np.float64], cell: Labels, distance: float) -> Labels:
+    """The component of each cell: two are joined where a token of one is within `distance` of a token of the other."""
+    from scipy.spatial import KDTree  # takes a while to import
+
+    order = np.argsort(cell, kind="stable")
+    sizes = np.bincount(cell)
+    starts = np.cumsum(sizes) - sizes
+    first = x[order[starts]]
+    # a cell is no wider than `distance`: of cells further apart than three no tokens can be near
+    reach = distance if sizes.max() == 1 else 3.0 * distance
+    pairs = KDTree(first).query_pairs(reach, output_type="ndarray")
+    near = np.linalg.norm(first[pairs[:, 0]] - first[pairs[:, 1]], axis=1) <= distance
+    component = _components(len(sizes), pairs[near])
+    undecided = pairs[~near & (component[pairs[:, 0]] != component[pairs[:, 1]])]
+    products = sizes[undecided].prod(axis=1)
+    joins = [pairs[near], _with_near_tokens(x, order, starts, sizes, undecided[products <= CROWDED], distance)]
+    for left, right in undecided[products > CROWDED]:
+        a, b = (x[order[starts[cell] : starts[cell] + sizes[cell]]] for cell in (left, right))
+        if KDTree(a).query(b)[0].min() <= distance:
+            joins.append(np.array([[left, right]]))
+    return _components(len(sizes), np.concatenate(joins))
+
+
+def _with_near_tokens(
+    x: NDArray[np.float64], order: Labels, starts: Labels, sizes: Labels, pairs: Labels, distance: float
+) -> Labels:
+    """Those of the pairs of cells (pairs, 2) that hold a pair of tokens within `distance`."""
+    kept = []
+    for chunk in np.array_split(pairs, max(1, len(pairs) * CROWDED // 10**6)):
+        counts = sizes[chunk].prod(axis=1)
+        pair = np.repeat(np.arange(len(chunk)), counts)
+        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        columns = sizes[chunk[pair, 1]]
+        left = order[starts[chunk[pair, 0]] + within // columns]
+        right = order[starts[chunk[pair, 1]] + within % columns]
+        close = np.linalg.norm(x[left] - x[right], axis=1) <= distance
+        kept.append(chunk[np.unique(pair[close])])
+    return np.concatenate(kept)
+
+
+def _components(size: int, pairs: NDArray[np.intp]) -> Labels:
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(size, size))
+    return connected_components(graph, directed=False)[1]
 
 
 def _near_in_projection(x: NDArray[np.float64], distance: float) -> NDArray[np.intp]:

@@ -83,7 +83,7 @@ class Plan:
         if depth.layers is not None:
             return common | {"layers": depth.layers, "step": depth.layer_step, "residual": depth.residual}
         method = {"method": depth.method, "rtol": depth.rtol, "atol": depth.atol, "exact": save.exact}
-        limits = {"step": depth.step, "max_steps": depth.max_steps}
+        limits = {"step": depth.step, "max_steps": depth.max_steps, "merge": depth.merge}
         given = {name: value for name, value in limits.items() if value is not None}
         return common | {"t_end": depth.end} | method | given
 

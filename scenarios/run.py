@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ..data import TrajectoryWriter, provenance_of_run
 from ..data.target import check_target
 from ..integrators import Solution, Statistics, integrate
-from ..particles.backends import Engine
+from ..particles.backends import Engine, EngineOptions
 from ..particles.observables import measure
 from .build import Plan, build
 from .files import LIBRARY
@@ -51,7 +51,7 @@ def run(
     the frames saved up to then stand. Raises InvalidInput for whatever is wrong before the run starts.
     """
     scenario = scenario if isinstance(scenario, Scenario) else load(scenario)
-    engine = Engine(backend=backend, device=device, threads=threads)
+    engine = engine_of(scenario, backend=backend, device=device, threads=threads)
     if out is not None:
         _write(scenario, Path(out), overwrite, engine, progress)
         return Trajectory(out)
@@ -67,10 +67,17 @@ def run(
     return trajectory
 
 
-def follow(plan: Plan, engine: Engine, on_frame: Frame, progress: Progress | None = None) -> Solution:
+def follow(
+    plan: Plan,
+    engine: Engine,
+    on_frame: Frame,
+    progress: Progress | None = None,
+    on_merge: Callable[[float, NDArray[np.intp]], None] | None = None,
+) -> Solution:
     """Integrate a plan and hand every frame, as it comes, with its observables to `on_frame`.
 
     on_frame : called with (step number, t, positions (replicas, tokens, dimension), observables name -> (replicas,))
+    on_merge : called with (t, merged_into (tokens,)) when tokens have become one
     """
     names = plan.scenario.save.observables
 
@@ -80,7 +87,9 @@ def follow(plan: Plan, engine: Engine, on_frame: Frame, progress: Progress | Non
         on_frame(step, t, positions, values)
 
     laws = plan.laws if len(plan.laws) > 1 else plan.laws[0]
-    return integrate(laws, plan.ensemble, on_save=keep, on_progress=progress, **asdict(engine), **plan.arguments())
+    return integrate(
+        laws, plan.ensemble, on_save=keep, on_progress=progress, on_merge=on_merge, **asdict(engine), **plan.arguments()
+    )
 
 
 def _write(scenario: Scenario, path: Path, overwrite: bool, engine: Engine, progress: Progress | None) -> None:
@@ -99,6 +108,7 @@ def _write(scenario: Scenario, path: Path, overwrite: bool, engine: Engine, prog
                     observables=scenario.save.observables,
                     provenance=provenance(scenario, engine),
                     token_strings=plan.strings,
+                    merging=scenario.depth.merge is not None or engine.sums == "auto",
                     overwrite=overwrite,
                 )
             )
@@ -106,8 +116,16 @@ def _write(scenario: Scenario, path: Path, overwrite: bool, engine: Engine, prog
         def keep(step: int, t: float, positions: NDArray[np.floating], observables: dict[str, NDArray]) -> None:
             writer().append(step, t, positions, observables)
 
-        solution = follow(plan, engine, keep, progress)
-        writer().finish(solution.status, solution.statistics.as_dict())
+        def note(t: float, merged_into: NDArray[np.intp]) -> None:
+            writer().append_merge(t, merged_into)
+
+        solution = follow(plan, engine, keep, progress, note)
+        writer().finish(solution.status, solution.statistics.as_dict() | solution.record)
+
+
+def engine_of(scenario: Scenario, **options: Unpack[EngineOptions]) -> Engine:
+    """How the drift of a scenario is computed: what the scenario says of its sums, and the caller of the rest."""
+    return Engine(**options, sums=scenario.depth.sums, sum_tolerance=scenario.depth.sum_tolerance)
 
 
 def provenance(scenario: Scenario, engine: Engine) -> dict[str, Any]:
@@ -118,6 +136,7 @@ def provenance(scenario: Scenario, engine: Engine) -> dict[str, Any]:
         threads=engine.threads,
         backend=engine.backend,
         device=engine.device,
+        sums=engine.sums,
         scenario=origin,
         values=scenario.model_dump(mode="json"),
     )

@@ -152,6 +152,7 @@ def _wrong_tokens(scenario: Scenario) -> Iterator[tuple[str, str]]:
 
 def _wrong_depth(scenario: Scenario) -> Iterator[tuple[str, str]]:
     depth = scenario.depth
+    yield from _wrong_sums(scenario)
     if depth.layers is None:
         if depth.weights == "independent":
             yield "depth.weights", '"independent" needs depth.layers: one set of matrices for each layer'
@@ -164,7 +165,7 @@ def _wrong_depth(scenario: Scenario) -> Iterator[tuple[str, str]]:
         return
     if depth.time is not None:
         yield "depth.time", "give either time or layers (with step), not both"
-    for key in sorted({"method", "rtol", "atol", "max_steps"} & depth.model_fields_set):
+    for key in sorted({"method", "rtol", "atol", "max_steps", "merge"} & depth.model_fields_set):
         yield f"depth.{key}", "belongs to integration in continuous depth; a network of layers has none"
     if scenario.save.stop.drift is not None:
         yield "save.stop.drift", "belongs to integration in continuous depth; a layer has no drift"
@@ -173,3 +174,17 @@ def _wrong_depth(scenario: Scenario) -> Iterator[tuple[str, str]]:
             "depth.weights",
             '"independent" needs a matrix to draw: attention.query, key, value or output = { law = ... }',
         )
+
+
+def _wrong_sums(scenario: Scenario) -> Iterator[tuple[str, str]]:
+    """Expansions belong to a space, merging to a single replica that no mask orders."""
+    depth, dimension = scenario.depth, scenario.dimension
+    needed = {"fourier": (2, "the circle"), "harmonics": (3, "the sphere in R^3")}
+    if depth.sums in needed:
+        size, place = needed[depth.sums]
+        if scenario.space.kind != "sphere" or dimension not in (size, None):
+            yield "depth.sums", f'"{depth.sums}" is for tokens on {place}; got a {scenario.space.kind} in R^{dimension}'
+    if depth.merge is not None and scenario.tokens.replicas > 1:
+        yield "depth.merge", f"needs a single replica, whose tokens become fewer; got {scenario.tokens.replicas}"
+    if depth.merge is not None and scenario.attention.mask != "none":
+        yield "depth.merge", f'needs mask = "none": a mask sees which token is which; got "{scenario.attention.mask}"'

@@ -8,6 +8,7 @@ from pydantic import Discriminator, Field, Tag
 
 from ..integrators import METHODS
 from ..particles.attention import MASKS, NORMALISATIONS
+from ..particles.backends import SUMS
 from ..particles.observables import REGISTRY
 from .values import (
     ArrayFile,
@@ -142,6 +143,16 @@ class Depth(Section):
     rtol: float = Field(default=1e-8, gt=0, description="Relative tolerance of an adaptive method.")
     atol: float = Field(default=1e-10, gt=0, description="Absolute tolerance of an adaptive method.")
     residual: bool = Field(default=True, description="With layers: whether x itself is added to what a layer computes.")
+    sums: Annotated[str, OneOf(SUMS)] = Field(
+        default="exact",
+        description="exact: every pair of tokens; fourier (circle), harmonics (sphere in R^3): O(n) expansions; auto.",
+    )
+    sum_tolerance: float = Field(
+        default=1e-10, ge=1e-15, le=1e-2, description="Absolute error of the drift that an expansion may have."
+    )
+    merge: float | None = Field(
+        default=None, gt=0, description="Tokens that have come within this distance become one; by default none do."
+    )
     max_steps: int | None = Field(
         default=None, ge=1, description="The run fails after this many steps; by default 10 million."
     )

@@ -68,7 +68,8 @@ def overview(trajectory: Trajectory) -> str:
         lines += [
             f"  {name:<18} {_span(values[0])} -> {_span(values[-1])}" for name, values in trajectory.observables.items()
         ]
-    lines += [f"  {name:<18} {value:g}" for name, value in trajectory.statistics.items()]
+    for name, value in trajectory.statistics.items():
+        lines.append(f"  {name:<18} {value:g}" if isinstance(value, (int, float)) else f"  {name:<18} {value}")
     return "\n".join(lines)
 
 

@@ -65,7 +65,8 @@ def scripted(monkeypatch):
     """Run the loop on a stepper and verdicts of the test's own."""
 
     def run(stepper, *script, t_end=1.0, step=0.25, save_at=(0.0,), exact=False, max_steps=10**6, **options):
-        course = Course(stepper, Engine(), False, None, t_end, np.asarray(save_at, float), exact, step, 1.0, 1.0, max_steps)
+        times = np.asarray(save_at, float)
+        course = Course(stepper, Engine(), False, None, t_end, times, exact, step, 1.0, 1.0, max_steps)
         monkeypatch.setattr(loop, "choose", lambda *positional, **named: course)
         monkeypatch.setattr(loop, "StepControl", lambda order: Verdicts(*script))
         return integrate(Attention(), ORIGIN, **options)
