@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .scenarios.files import names
     from .scenarios.run import run
     from .scenarios.schema import Scenario, load
+    from .scenarios.sweep import Sweep, open_sweep, sweep
     from .scenarios.trajectory import Trajectory, open
 
     __version__: str
@@ -29,6 +30,7 @@ _HOME = {
     "scenarios.files": ("names",),
     "scenarios.run": ("run",),
     "scenarios.schema": ("Scenario", "load"),
+    "scenarios.sweep": ("Sweep", "open_sweep", "sweep"),
     "scenarios.trajectory": ("Trajectory", "open"),
 }
 _MODULE_OF = {name: module for module, names_of_it in _HOME.items() for name in names_of_it}
@@ -44,6 +46,7 @@ __all__ = [
     "Solution",
     "Space",
     "Sphere",
+    "Sweep",
     "Trajectory",
     "TrajectoryError",
     "__version__",
@@ -51,7 +54,9 @@ __all__ = [
     "load",
     "names",
     "open",
+    "open_sweep",
     "run",
+    "sweep",
 ]
 
 

@@ -1,7 +1,7 @@
 """The command line. Every command is a few lines: what it does is done by `scenarios` and `data`.
 
-Exit status: 0; 2 for a mistake of the user's, told in one line on stderr; 1 for a failure. What takes long to
-import is imported by the commands that need it.
+Exit status: 0; 2 for a mistake of the user's, told in one line on stderr; 1 for a failure; 130 for a sweep that was
+interrupted and can be gone on with. What takes long to import is imported by the commands that need it.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ import typer
 from .errors import AttndynError, InvalidInput, MissingExtra
 
 if TYPE_CHECKING:
+    from .data.sweeps import Sweep
     from .scenarios.progress import Bar
     from .scenarios.schema import Scenario
+    from .scenarios.sweep_progress import PointsBar
     from .scenarios.trajectory import Trajectory
 
-INTERRUPTED = 130  # what typer makes of Ctrl-C outside a run, which ends by itself
+INTERRUPTED = 130  # of a sweep, and what typer makes of Ctrl-C outside a run, which ends by itself
 
 app = typer.Typer(
     name="attndyn",
@@ -40,12 +42,17 @@ Set = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change a value, e.g. attention.beta=9; repeatable."),
 ]
 Seed = Annotated[int | None, typer.Option(min=0, help="The seed, tokens.seed.")]
-File = Annotated[Path, typer.Argument(metavar="F.h5", help="A trajectory file.")]
+File = Annotated[Path, typer.Argument(metavar="F.h5", help="A trajectory or sweep file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Backend = Annotated[str, typer.Option(help="numba, torch or reference.")]
 Device = Annotated[str, typer.Option(help="With torch: cpu or cuda.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="By default one per core.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing unless it fails.")]
+
+
+class Interrupted(Exception):
+    """A sweep was interrupted; the message says how to go on."""
 
 
 @app.callback(invoke_without_command=True)
@@ -101,11 +108,14 @@ def run(
     out: Annotated[Path | None, typer.Option(help="The trajectory file; by default NAME.h5 here.")] = None,
     changes: Set = None,
     seed: Seed = None,
-    backend: Backend = "numba",
+    backend: Annotated[
+        str | None, typer.Option(help="numba (the default), torch (with --processes the default) or reference.")
+    ] = None,
     device: Device = "cpu",
     threads: Threads = None,
+    processes: Annotated[int, typer.Option(min=1, help="Divide the tokens among so many processes.")] = 1,
     overwrite: Overwrite = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing unless it fails.")] = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a scenario and write its trajectory.
@@ -114,13 +124,16 @@ def run(
     """
     from .data.target import check_target
     from .scenarios.mistakes import blaming
+    from .scenarios.processes import launched
     from .scenarios.run import run as run_scenario
 
     scenario = _scenario(name, changes, seed)
     out = out or Path(f"{scenario.name}.h5")
-    with blaming("--out"):
-        check_target(out, overwrite)
-    with nullcontext() if quiet or as_json else _bar(scenario) as bar:
+    silent = (launched() or (0, 1))[0] > 0  # torchrun starts this command many times; the first one speaks
+    if not silent:
+        with blaming("--out"):
+            check_target(out, overwrite)
+    with nullcontext() if quiet or as_json or silent else _bar(scenario) as bar:
         trajectory = run_scenario(
             scenario,
             out,
@@ -128,21 +141,87 @@ def run(
             backend=backend,
             device=device,
             threads=threads,
+            processes=processes,
             progress=bar,
         )
     with trajectory:
-        _report(trajectory, quiet, as_json)
+        _report(trajectory, quiet or silent, as_json and not silent)
+
+
+@app.command()
+def sweep(
+    name: Name,
+    grids: Annotated[
+        list[str],
+        typer.Option("--grid", metavar="KEY=VALUES", help="first:last:count, log:first:last:count, or a,b,c."),
+    ],
+    out: Annotated[Path | None, typer.Option(help="The sweep file; by default NAME-sweep.h5 here.")] = None,
+    replicas: Annotated[int | None, typer.Option(min=1, help="The replicas of every point, tokens.replicas.")] = None,
+    every_replica: Annotated[bool, typer.Option("--every-replica", help="Keep the values of all replicas.")] = False,
+    changes: Set = None,
+    seed: Seed = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; by default one per core.")] = None,
+    scheduler: Annotated[str | None, typer.Option(metavar="tcp://HOST:PORT", help="A Dask scheduler.")] = None,
+    backend: Backend = "numba",
+    device: Device = "cpu",
+    threads: Annotated[int | None, typer.Option(min=1, help="Of each worker; by default all cores share.")] = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a scenario over a grid of values, into one file; the same command goes on with an unfinished one.
+
+    Example: attndyn sweep circle-metastable --grid attention.beta=1:64:16 --replicas 20 --out phase.h5
+    """
+    from .data.target import check_target
+    from .scenarios.grid import parse_grids
+    from .scenarios.mistakes import blaming
+    from .scenarios.sweep import sweep as run_sweep
+    from .scenarios.sweep_summary import interruption, was_finished
+
+    grid = parse_grids(grids)
+    scenario = _scenario(name, changes, seed)
+    out = out or Path(f"{scenario.name}-sweep.h5")
+    with blaming("--out"):
+        check_target(out, overwrite or out.is_file())
+    finished = not overwrite and was_finished(out)
+    try:
+        with nullcontext() if quiet or as_json else _points_bar() as bar:
+            opened = run_sweep(
+                scenario,
+                grid,
+                out=out,
+                replicas=replicas,
+                every_replica=every_replica,
+                overwrite=overwrite,
+                workers=workers,
+                scheduler=scheduler,
+                backend=backend,
+                device=device,
+                threads=threads,
+                progress=bar,
+            )
+    except KeyboardInterrupt:
+        raise Interrupted(interruption(out, grid)) from None
+    with opened:
+        _report_sweep(opened, finished, quiet, as_json)
 
 
 @app.command()
 def info(file: File, as_json: AsJson = False) -> None:
-    """Say what a trajectory file holds.
+    """Say what a trajectory or sweep file holds.
 
     Example: attndyn info clusters.h5 --json
     """
+    from .data.sweeps import is_sweep, open_sweep
     from .scenarios.summary import outcome, overview
+    from .scenarios.sweep_summary import account, sweep_overview
     from .scenarios.trajectory import open as open_trajectory
 
+    if is_sweep(file):
+        with open_sweep(file) as opened:
+            print(json.dumps(account(opened)) if as_json else sweep_overview(opened))
+        return
     with open_trajectory(file) as trajectory:
         print(json.dumps(outcome(trajectory)) if as_json else overview(trajectory))
 
@@ -154,21 +233,34 @@ def plot(
     out: Annotated[Path | None, typer.Option(help="The picture; by default F.png.")] = None,
     depths: Annotated[str | None, typer.Option(metavar="T,T,...", help="Depths to look at closely.")] = None,
     replica: Annotated[int, typer.Option(min=0, help="Which replica.")] = 0,
+    observable: Annotated[str | None, typer.Option(help="Of a sweep; by default its first.")] = None,
+    at: Annotated[
+        list[str] | None,
+        typer.Option("--at", metavar="KEY=VALUE", help="Of a sweep, where it has more than two keys; repeatable."),
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw a trajectory: the tokens, the observables over depth, the similarity of tokens.
+    """Draw a trajectory: the tokens, the observables over depth, the similarity of tokens. A sweep: its phase diagram.
 
     Example: attndyn plot clusters.h5 --out clusters.png
     """
-    from .data.figures import draw
+    from .data.figures import draw, draw_sweep
+    from .data.sweeps import is_sweep, open_sweep
     from .scenarios.trajectory import open as open_trajectory
 
     chosen = _depths(depths)
     picture = out or file.with_suffix(".png")
     if picture.exists() and not overwrite:
         raise InvalidInput(f"--out: {picture} exists already; give another name, or --overwrite to replace it")
-    with open_trajectory(file) as trajectory:
-        draw(trajectory, kind=kind, out=picture, depths=chosen, replica=replica)
+    if is_sweep(file):
+        with open_sweep(file) as opened:
+            places = _assignments("--at", at)
+            draw_sweep(opened, kind=kind, out=picture, observable=observable, depths=chosen, at=places)
+    else:
+        if observable or at:
+            raise InvalidInput(f"--observable and --at belong to sweep files; {file} is none")
+        with open_trajectory(file) as trajectory:
+            draw(trajectory, kind=kind, out=picture, depths=chosen, replica=replica)
     print(picture)
 
 
@@ -197,6 +289,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(error, 2)
     except (AttndynError, OSError, MemoryError) as error:
         return _complain(error, 2 if isinstance(error, MissingExtra) else 1)
+    except Interrupted as error:
+        return _complain(error, INTERRUPTED)
     except KeyboardInterrupt:
         return _complain("interrupted", 1)
     except Exception as error:
@@ -213,17 +307,30 @@ def _complain(error: Exception | str, status: int) -> int:
 
 def _scenario(name: str, changes: list[str] | None, seed: int | None) -> Scenario:
     from .scenarios.schema import load
-    from .scenarios.toml import parse_value
 
-    values: dict[str, Any] = {}
-    for change in changes or ():
-        key, equals, text = change.partition("=")
-        if not equals:
-            raise InvalidInput(f"--set: must have the form section.key=value; got {change!r}")
-        values[key.strip()] = parse_value(text.strip())
+    values = _assignments("--set", changes)
     if seed is not None:
         values["tokens.seed"] = seed
     return load(name).override(values)
+
+
+def _assignments(option: str, texts: list[str] | None) -> dict[str, Any]:
+    """The keys and values of texts of the form section.key=value."""
+    from .scenarios.toml import parse_value
+
+    values: dict[str, Any] = {}
+    for text in texts or ():
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise InvalidInput(f"{option}: must have the form section.key=value; got {text!r}")
+        values[key.strip()] = parse_value(value.strip())
+    return values
+
+
+def _points_bar() -> PointsBar:
+    from .scenarios.sweep_progress import PointsBar
+
+    return PointsBar()
 
 
 def _bar(scenario: Scenario) -> Bar:
@@ -242,6 +349,18 @@ def _report(trajectory: Trajectory, quiet: bool, as_json: bool) -> None:
         raise typer.Exit(_complain(ending(trajectory), 1))
     if not quiet and not as_json:
         print(ending(trajectory))
+
+
+def _report_sweep(opened: Sweep, finished: bool, quiet: bool, as_json: bool) -> None:
+    """Say what a sweep gave; end with status 1 where points failed, unless they had failed before."""
+    from .scenarios.sweep_summary import account, failures, sweep_ending
+
+    if as_json:
+        print(json.dumps(account(opened)))
+    if failures(opened) and not finished:
+        raise typer.Exit(_complain(sweep_ending(opened, finished), 1))
+    if not quiet and not as_json:
+        print(sweep_ending(opened, finished))
 
 
 def _depths(text: str | None) -> list[float] | None:

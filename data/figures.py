@@ -1,10 +1,10 @@
-"""Figures of a trajectory: its tokens in their space, its observables over depth, its inner products."""
+"""Figures of a trajectory: its tokens in their space, its observables over depth, its inner products. Of a sweep."""
 
 from __future__ import annotations
 
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,10 +19,12 @@ from .depths import DepthScale
 from .excerpt import frames_along, frames_at, journey, title_of
 from .globe import draw_sphere
 from .panels import draw_observables, draw_similarity
+from .phase import draw_phase, facts_of
 from .portraits import draw_circle, draw_components, draw_line, draw_plane
 
 if TYPE_CHECKING:
     from .reading import Trajectory
+    from .sweeps import Sweep
 
 STYLE = Path(__file__).with_name("attndyn.mplstyle")
 SUFFIXES = (".png", ".pdf", ".svg")
@@ -35,6 +37,7 @@ PORTRAITS: dict[str, Callable[..., None]] = {
     "components": draw_components,
 }
 KINDS = (*PORTRAITS, "observables", "similarity")
+SWEEP_KINDS = ("phase",)
 
 
 def kinds_for(space: Space) -> tuple[str, ...]:
@@ -102,6 +105,30 @@ def draw(
     return figure
 
 
+def draw_sweep(
+    sweep: Sweep,
+    *,
+    kind: str | None = None,
+    out: str | Path | None = None,
+    observable: str | None = None,
+    depths: Sequence[float] | None = None,
+    at: Mapping[str, Any] | None = None,
+) -> Figure:
+    """Draw a sweep and, when `out` is given, save it: kind "phase", the only one, is `draw_phase`.
+
+    Raises InvalidInput for what the sweep does not have, and for a file that cannot be written.
+    """
+    if kind not in (None, *SWEEP_KINDS):
+        raise InvalidInput(f"kind must be {', '.join(SWEEP_KINDS)} for a sweep; got {kind!r}")
+    out = _check_out(out)
+    with _style():
+        figure = draw_phase(sweep, observable, depths, at)
+        _write_around(figure, title_of(sweep), facts_of(sweep, at or {}))
+        if out is not None:
+            _save(figure, out)
+    return figure
+
+
 def _compose(trajectory: Any, kind: str, scale: DepthScale, frames: np.ndarray, replica: int) -> Figure:
     rows = _rows(trajectory)
     lower = 0.8 + 0.25 * len(frames)
@@ -125,11 +152,6 @@ def _rows(trajectory: Any) -> int:
 
 def _inscribe(figure: Figure, trajectory: Any, replica: int) -> None:
     """The scenario's title above, and below it what was run and how it ended."""
-    width = figure.get_figwidth()
-    title = title_of(trajectory)
-    if title:
-        lines = textwrap.wrap(title, int(13 * width))
-        figure.suptitle("\n".join(lines), x=0.01, ha="left", linespacing=1.0, parse_math=False)
     _, replicas, tokens, _ = trajectory.positions.shape
     facts = [
         f"{tokens} {'token' if tokens == 1 else 'tokens'} {_where(trajectory.space)}",
@@ -137,6 +159,14 @@ def _inscribe(figure: Figure, trajectory: Any, replica: int) -> None:
         f"depth {trajectory.times[0]:.6g} to {trajectory.times[-1]:.6g}",
         str(trajectory.status),
     ]
+    _write_around(figure, title_of(trajectory), facts)
+
+
+def _write_around(figure: Figure, title: str, facts: Sequence[str]) -> None:
+    width = figure.get_figwidth()
+    if title:
+        lines = textwrap.wrap(title, int(13 * width))
+        figure.suptitle("\n".join(lines), x=0.01, ha="left", linespacing=1.0, parse_math=False)
     lines = textwrap.wrap(" · ".join(facts), int(19 * width), max_lines=2, placeholder=" ...")
     figure.supxlabel("\n".join(lines), x=0.01, ha="left", linespacing=1.0, color="0.4", parse_math=False)
 

@@ -20,7 +20,7 @@ from .failures import not_finite, step_too_small
 from .frames import Frames
 from .merging import MERGE_AT_THE_FLOOR, Merging
 from .methods import Course, Stepper, choose
-from .solution import Solution, Statistics
+from .solution import Solution, Statistics, joined_records
 
 Array = NDArray[np.floating]
 
@@ -167,17 +167,19 @@ class _Run:
         self.statistics.drift_evaluations = self.drifts_before + self.stepper.evaluations
 
     def record(self) -> dict[str, Any]:
-        """What the fields have to tell of how they computed."""
+        """What the fields have to tell of how they computed, that of the last and those before it."""
         tell = getattr(self.stepper.field, "record", None)
-        return self.records | (tell() if tell is not None else {})
+        return joined_records(self.records, tell() if tell is not None else {})
 
     def _join(self) -> bool:
         """Let tokens that have met become one; whether the stepper, not yet started, is another now.
 
         A field whose sums no longer resolve the drift says so (`at_floor`): from then on sums are exact.
         """
-        engine = self.course.engine
-        if getattr(self.stepper.field, "at_floor", False):
+        engine, at_floor = self.course.engine, getattr(self.stepper.field, "at_floor", False)
+        if self.merging.distance is None and not at_floor:
+            return False
+        if at_floor:
             engine = replace(engine, sums="exact")
             if self.merging.distance is None and self.course.mergeable:
                 size = float(np.linalg.norm(self.merging.ensemble.positions[0], axis=-1).max())

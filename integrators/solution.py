@@ -45,3 +45,19 @@ class Solution:
     final: Array
     merged_into: NDArray[np.intp]
     record: dict[str, Any]
+
+
+def joined_records(first: dict[str, Any], then: dict[str, Any]) -> dict[str, Any]:
+    """What two fields, used one after the other, have to tell: sums of counts, the largest of errors, all the ways."""
+    joined = first | then
+    for name in first.keys() & then.keys():
+        before, after = first[name], then[name]
+        if name == "sums" and not str(before).endswith(str(after)):
+            joined[name] = f"{before}, then {after}"
+        elif name == "sums":
+            joined[name] = before
+        elif name.startswith(("largest", "most")):
+            joined[name] = max(before, after)
+        elif isinstance(after, int):
+            joined[name] = before + after
+    return joined

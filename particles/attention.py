@@ -11,8 +11,9 @@ sphere the drift is the tangential part P_x f. Source: arXiv:2007.02876, arXiv:2
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, Unpack
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,6 +31,7 @@ Matrix = float | NDArray[np.floating]
 
 NORMALISATIONS = ("softmax", "none")
 MASKS = ("none", "causal", "without-self")
+_TENSOR_TYPES = {"torch.float64": np.float64, "torch.float32": np.float32}
 
 
 class Projections(NamedTuple):
@@ -166,9 +168,13 @@ class Attention:
         weights   : (tokens,) or (replicas, tokens), by default 1/tokens
         engine    : the fields of `Engine`: backend, device, threads, sums, sum_tolerance
 
+        With backend="torch", positions may be a tensor of torch. The drift is then a tensor on the same device, a
+        differentiable function of the positions in reverse and in forward mode; by default it is computed there.
         Raises InvalidInput for wrong shapes or a law that the engine does not have.
         """
-        x, field = self._prepared(positions, space, weights, Engine(**engine))
+        x, field = self._prepared(positions, space, weights, engine)
+        if _is_tensor(x):
+            return field.drift(x.to(field.device)).to(x.device).reshape(np.shape(positions))
         out = np.empty_like(x)
         field.velocity(0.0, x, out)
         return out.reshape(np.shape(positions))
@@ -186,17 +192,24 @@ class Attention:
         P is the softmax weight also where the law is unnormalised. A row that sees nobody has log Z = -inf and
         entropy 0. Arguments as in `drift`.
         """
-        x, field = self._prepared(positions, space, weights, Engine(**engine))
+        x, field = self._prepared(positions, space, weights, engine)
         return field.statistics(x)
 
     def _prepared(
-        self, positions: ArrayLike, space: Space, weights: ArrayLike | None, engine: Engine
-    ) -> tuple[Array, Field]:
+        self, positions: ArrayLike, space: Space, weights: ArrayLike | None, options: EngineOptions
+    ) -> tuple[Array, Any]:
+        """The positions with all their axes, and the law as a field for them."""
         from .backends import prepare  # a backend imports this module for the law's type
 
-        x = as_positions(positions, space)
+        if options.get("backend") == "torch" and _is_tensor(positions):
+            x = _checked_positions(positions, space)
+            x = x if str(x.dtype) in _TENSOR_TYPES else x.double()
+            dtype, options = _TENSOR_TYPES[str(x.dtype)], {"device": str(x.device), **options}
+        else:
+            x = as_positions(positions, space)
+            dtype = x.dtype
         weights = checked_weights(weights, x.shape[:2])
-        return x, prepare(self, space, weights, x.shape, x.dtype, engine)
+        return x, prepare(self, space, weights, tuple(x.shape), dtype, Engine(**options))
 
     def _split(self, name: str, matrix: Matrix | None, dimension: int) -> Array:
         if not isinstance(matrix, np.ndarray):
@@ -222,13 +235,23 @@ def as_positions(positions: ArrayLike, space: Space) -> Array:
     x = np.ascontiguousarray(positions)
     if x.dtype not in (np.float32, np.float64):
         x = x.astype(np.float64)
-    if x.ndim == 2:
+    return _checked_positions(x, space)
+
+
+def _checked_positions(x: Any, space: Space) -> Any:
+    """An array or a tensor (replicas, tokens, dimension) where the first axis may be left out."""
+    shape = tuple(x.shape)
+    if len(shape) == 2:
         x = x[None]
-    if x.ndim != 3 or x.shape[2] != space.dimension:
-        raise InvalidInput(
-            f"positions must have the shape (replicas, tokens, {space.dimension}); got {np.shape(positions)}"
-        )
+    if len(x.shape) != 3 or x.shape[2] != space.dimension:
+        raise InvalidInput(f"positions must have the shape (replicas, tokens, {space.dimension}); got {shape}")
     return x
+
+
+def _is_tensor(array: Any) -> bool:
+    """Whether it is a tensor of torch, which is loaded where there is one."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(array, torch.Tensor)
 
 
 def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:

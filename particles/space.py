@@ -8,12 +8,15 @@ retract(positions)                  the nearest points of the space
 exponential(positions, velocities)  where the geodesics from positions with these velocities arrive at time 1
 distance(positions, others)         the geodesic distance
 uniform(generator, shape, ...)      points drawn uniformly
+
+The first four take the tensors of torch as well, and are differentiable then.
 """
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +73,7 @@ class Euclidean:
 
     def distance(self, positions: Array, others: Array) -> Array:
         """|x - y| over the last axis of two (..., dimension) arrays."""
-        return np.linalg.norm(positions - others, axis=-1)
+        return _library(positions).linalg.norm(positions - others, axis=-1)
 
     def uniform(
         self,
@@ -105,27 +108,35 @@ class Sphere:
 
     def project(self, positions: Array, velocities: Array) -> Array:
         """P_x v = v - <x, v> x / |x|^2 for (..., dimension) arrays."""
-        inner = np.sum(positions * velocities, axis=-1, keepdims=True)
-        return velocities - inner / np.sum(positions**2, axis=-1, keepdims=True) * positions
+        inner = (positions * velocities).sum(axis=-1, keepdims=True)
+        return velocities - inner / (positions**2).sum(axis=-1, keepdims=True) * positions
 
     def retract(self, positions: Array) -> Array:
         """r x / |x|, the nearest point of the sphere; positions (..., dimension)."""
-        return self.radius / np.linalg.norm(positions, axis=-1, keepdims=True) * positions
+        return self.radius / _library(positions).linalg.norm(positions, axis=-1, keepdims=True) * positions
 
     def exponential(self, positions: Array, velocities: Array) -> Array:
         """cos(|v|/r) x + r sin(|v|/r) v/|v| for points x of the sphere and tangent v, (..., dimension)."""
-        angle = np.linalg.norm(velocities, axis=-1, keepdims=True) / self.radius
-        # numpy's sinc(a/pi) = sin(a)/a is exact at a = 0, where v/|v| is not defined
-        return np.cos(angle) * positions + np.sinc(angle / np.pi) * velocities
+        library = _library(positions)
+        angle = library.linalg.norm(velocities, axis=-1, keepdims=True) / self.radius
+        # sinc(a/pi) = sin(a)/a is exact at a = 0, where v/|v| is not defined
+        return library.cos(angle) * positions + library.sinc(angle / np.pi) * velocities
 
     def distance(self, positions: Array, others: Array) -> Array:
         """Great-circle distance 2 r asin(|x - y| / 2r), accurate for near and for far points."""
-        chord = np.linalg.norm(positions - others, axis=-1) / (2.0 * self.radius)
-        return 2.0 * self.radius * np.arcsin(np.minimum(chord, 1.0))
+        library = _library(positions)
+        chord = library.linalg.norm(positions - others, axis=-1) / (2.0 * self.radius)
+        return 2.0 * self.radius * library.arcsin(library.clip(chord, None, 1.0))
 
     def uniform(self, generator: np.random.Generator, shape: tuple[int, ...]) -> Array:
         """Points (*shape, dimension) uniform on the sphere: normalised gaussians."""
         return self.radius * _directions(generator, (*shape, self.dimension))
+
+
+def _library(array: Array) -> Any:
+    """torch, which is loaded where there are tensors, or numpy: what is used of them has the same names in both."""
+    torch = sys.modules.get("torch")
+    return torch if torch is not None and isinstance(array, torch.Tensor) else np
 
 
 def _directions(generator: np.random.Generator, shape: tuple[int, ...]) -> Array:

@@ -7,7 +7,7 @@ import tempfile
 import weakref
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Unpack
@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 
 from ..data import TrajectoryWriter, provenance_of_run
 from ..data.target import check_target
+from ..errors import InvalidInput
 from ..integrators import Solution, Statistics, integrate
 from ..particles.backends import Engine, EngineOptions
 from ..particles.observables import measure
 from .build import Plan, build
 from .files import LIBRARY
+from .processes import agreed, check_divisible, launched, ring
 from .schema import Scenario, load
 from .trajectory import Trajectory
 
@@ -34,9 +36,10 @@ def run(
     out: str | Path | None = None,
     *,
     overwrite: bool = False,
-    backend: str = "numba",
+    backend: str | None = None,
     device: str = "cpu",
     threads: int | None = None,
+    processes: int = 1,
     progress: Progress | None = None,
 ) -> Trajectory:
     """Run a scenario, write its trajectory while it goes, and open what was written.
@@ -44,17 +47,24 @@ def run(
     scenario  : a Scenario, a bundled name or the path of a scenario file
     out       : the file to write; None: a temporary file, removed when the trajectory is no longer in use
     overwrite : whether `out` may exist already
-    backend   : "numba", "torch" or "reference"; device: with torch "cpu" or "cuda"; threads: by default one per core
+    backend   : "numba", "torch" or "reference"; by default numba, or torch where there are several processes
+    device    : with torch "cpu" or "cuda"
+    threads   : of the numba backend, by default one per core
+    processes : among which the tokens are divided, with torch; those that torchrun has started count
     progress  : called with (depth, statistics) after every step
 
     A run that fails or is interrupted returns as well: its `status` is "failed: ..." or "interrupted", and
     the frames saved up to then stand. Raises InvalidInput for whatever is wrong before the run starts.
     """
     scenario = scenario if isinstance(scenario, Scenario) else load(scenario)
-    engine = engine_of(scenario, backend=backend, device=device, threads=threads)
+    if backend is None:
+        backend = "numba" if processes == 1 and launched() is None else "torch"
+    engine = engine_of(scenario, backend=backend, device=device, threads=threads, processes=processes)
     if out is not None:
         _write(scenario, Path(out), overwrite, engine, progress)
         return Trajectory(out)
+    if launched() is not None:
+        raise InvalidInput("out: a run under torchrun needs a file to write")
     folder = tempfile.mkdtemp(prefix="attndyn-")
     try:
         path = Path(folder) / f"{scenario.name}.h5"
@@ -70,32 +80,51 @@ def run(
 def follow(
     plan: Plan,
     engine: Engine,
-    on_frame: Frame,
+    on_frame: Frame | None = None,
     progress: Progress | None = None,
     on_merge: Callable[[float, NDArray[np.intp]], None] | None = None,
 ) -> Solution:
     """Integrate a plan and hand every frame, as it comes, with its observables to `on_frame`.
 
-    on_frame : called with (step number, t, positions (replicas, tokens, dimension), observables name -> (replicas,))
+    on_frame : called with (step number, t, positions (replicas, tokens, dimension), observables name -> (replicas,));
+               None: nothing is measured or kept
     on_merge : called with (t, merged_into (tokens,)) when tokens have become one
     """
-    names = plan.scenario.save.observables
+    names, alone = plan.scenario.save.observables, replace(engine, processes=1)
 
     def keep(step: int, t: float, positions: NDArray[np.floating]) -> None:
-        ensemble, law = plan.ensemble.at(positions), plan.law_at(t)
-        values = measure(names, ensemble, law, cluster_distance=plan.cluster_distance, **asdict(engine))
-        on_frame(step, t, positions, values)
+        if on_frame is not None:
+            ensemble, law = plan.ensemble.at(positions), plan.law_at(t)
+            values = measure(names, ensemble, law, cluster_distance=plan.cluster_distance, **asdict(alone))
+            on_frame(step, t, positions, values)
 
     laws = plan.laws if len(plan.laws) > 1 else plan.laws[0]
+    arguments = plan.arguments()
+    if engine.processes > 1:
+        arguments["stop"] = [replace(event, reached=agreed(event.reached)) for event in arguments["stop"]]
     return integrate(
-        laws, plan.ensemble, on_save=keep, on_progress=progress, on_merge=on_merge, **asdict(engine), **plan.arguments()
+        laws, plan.ensemble, on_save=keep, on_progress=progress, on_merge=on_merge, **asdict(engine), **arguments
     )
 
 
 def _write(scenario: Scenario, path: Path, overwrite: bool, engine: Engine, progress: Progress | None) -> None:
     """Integrate a scenario; its frames go to the file while they come."""
-    check_target(path, overwrite)
+    if engine.processes == 1 and launched() is None:
+        check_target(path, overwrite)
+        _write_frames(build(scenario), path, overwrite, engine, progress)
+        return
     plan = build(scenario)
+    check_divisible(plan, engine.processes)
+    with ring(scenario, engine) as (rank, engine):
+        if rank == 0:
+            check_target(path, overwrite)
+            _write_frames(plan, path, overwrite, engine, progress)
+        else:
+            follow(plan, engine)
+
+
+def _write_frames(plan: Plan, path: Path, overwrite: bool, engine: Engine, progress: Progress | None) -> None:
+    scenario = plan.scenario
     with ExitStack() as stack:
 
         @cache  # opened with the first frame, when `integrate` has found all arguments good
@@ -137,6 +166,7 @@ def provenance(scenario: Scenario, engine: Engine) -> dict[str, Any]:
         backend=engine.backend,
         device=engine.device,
         sums=engine.sums,
+        processes=engine.processes,
         scenario=origin,
         values=scenario.model_dump(mode="json"),
     )

@@ -1,5 +1,6 @@
 """Tokens that meet become one: who is joined, what moves, and what a trajectory file says of it."""
 
+import mpmath
 import numpy as np
 import pytest
 from attndyn import Attention, Ensemble, Euclidean, InvalidInput, Sphere, integrate, load, run
@@ -96,6 +97,46 @@ def test_clusters_that_have_formed_no_longer_hold_the_step_back(backend):
     # tokens of one group lie at one place, tokens of two do not
     apart = cdist(solution.final[0], solution.final[0]) > 1e-6
     np.testing.assert_array_equal(apart, solution.merged_into[:, None] != solution.merged_into[None])
+
+
+def collapse_depth(beta, angle, gap):
+    """When two tokens at this angle have come within the gap: oracle 1.2 with n = 2 and rho the cosine, 60 digits."""
+    with mpmath.workdps(60 + int(2 * beta)):
+        beta, start, end = mpmath.mpf(beta), mpmath.cos(mpmath.mpf(angle)), mpmath.cos(mpmath.mpf(gap))
+        w0, w, ei = 1 + start, 1 + end, mpmath.ei
+        logarithm = mpmath.log((1 + end) * (1 - start) / ((1 - end) * (1 + start)))
+        parts = ei(beta * (1 - start)) - ei(beta * (1 - end))
+        parts += mpmath.exp(2 * beta) * (ei(-beta * w) - ei(-beta * w0))
+        return float(parts / 4 + logarithm / 4)
+
+
+@pytest.mark.parametrize(("beta", "known"), [(8, 2.283e5), (10, 7.006e6)])
+def test_two_clusters_meet_when_the_closed_form_says(beta, known):
+    """Two clusters of 10 tokens, 2.5 apart: depths that no method reaches without merging, since it sees each token."""
+    depth = collapse_depth(beta, 2.5, 1e-2)
+    assert depth == pytest.approx(known, rel=3e-4)
+    angles = np.repeat([0.0, 2.5], 10)
+    tokens = Ensemble(np.stack([np.cos(angles), np.sin(angles)], axis=-1)[None], Sphere(2))
+    stop = [clusters_left(tokens, 1, 1e-2)]
+    way = {"method": "dop853", "rtol": 1e-11, "atol": 1e-13, "max_steps": 20_000}
+    solution = integrate(Attention(beta=beta), tokens, t_end=2 * depth, merge=1e-9, stop=stop, **way)
+    assert solution.status == "stopped: clusters <= 1"
+    assert solution.t == pytest.approx(depth, rel=2e-8)
+
+
+def test_sums_that_resolve_nothing_any_more_give_way_to_merged_tokens():
+    """Two far clusters at a low temperature: the expansion's error is absolute, their drift exponentially small."""
+    generator = np.random.default_rng(0)
+    angles = np.concatenate([generator.normal(0.0, 0.2, 2000), generator.normal(2.8, 0.2, 2000)])
+    tokens = Ensemble(np.stack([np.cos(angles), np.sin(angles)], axis=-1)[None], Sphere(2))
+    way = {"t_end": 1e4, "method": "dop853", "rtol": 1e-8}
+    solution = integrate(Attention(beta=20.0), tokens, **way, sums="auto")
+    assert solution.status == "finished"
+    assert solution.record["sums"] == "fourier, then exact"
+    assert 0 < solution.record["largest_sum_error"] < 1e-10
+    assert len(np.unique(solution.merged_into)) == 2
+    plain = integrate(Attention(beta=20.0), tokens, **way, merge=1e-9)
+    np.testing.assert_allclose(solution.final, plain.final, atol=1e-7)
 
 
 def test_events_and_frames_see_all_tokens():

@@ -56,6 +56,10 @@ def prepare(
         from .reference import ReferenceField
 
         return ReferenceField(law, space, weights, shape, dtype)
+    if engine.processes > 1:
+        from .tensor.ring import RingField
+
+        return RingField(law, space, weights, shape, dtype, engine)
     if engine.backend == "torch":
         from .tensor.field import TensorField  # imports torch, which is an extra
 

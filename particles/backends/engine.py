@@ -21,6 +21,7 @@ class EngineOptions(TypedDict, total=False):
     threads: int | None
     sums: str
     sum_tolerance: float
+    processes: int
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Engine:
     sums    : "exact" is every pair of tokens, O(n^2); "fourier" (on the circle) and "harmonics" (on the sphere in R^3)
               are expansions, O(n), with an absolute error of about `sum_tolerance`; "auto" measures which is best
 
+    processes : of torch.distributed's group, among which the tokens are divided; for a run, not for a single drift
+
     Raises InvalidInput for an unknown name or a number out of range.
     """
 
@@ -41,6 +44,7 @@ class Engine:
     threads: int | None = None
     sums: str = "exact"
     sum_tolerance: float = 1e-10
+    processes: int = 1
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
@@ -52,6 +56,10 @@ class Engine:
         threads = self.threads
         if threads is not None and (not isinstance(threads, (int, np.integer)) or threads < 1):
             raise InvalidInput(f"threads must be an integer of at least 1; got {threads!r}")
+        if not isinstance(self.processes, (int, np.integer)) or self.processes < 1:
+            raise InvalidInput(f"processes must be an integer of at least 1; got {self.processes!r}")
+        if self.processes > 1 and self.backend != "torch":
+            raise InvalidInput(f'processes need backend = "torch"; got {self.backend!r}')
         kind, _, number = self.device.partition(":")
         if kind not in ("cpu", "cuda") or (number and not (kind == "cuda" and number.isdigit())):
             raise InvalidInput(f"device must be cpu, cuda or cuda:NUMBER; got {self.device!r}")
