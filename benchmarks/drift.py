@@ -11,17 +11,26 @@ import numpy as np
 from attndyn.particles import Attention, Sphere
 from attndyn.particles.backends import Field, prepare
 
-from .timing import Row, side_by_side
+from .timing import LeftOut, Row, not_installed, side_by_side
 
 # tokens, dimension: bars in float64 and float32
-SINGLE_HEAD = {(4096, 3): (0.33, 0.20), (4096, 16): (0.7, 1.0), (4096, 64): (0.85, 1.1), (2048, 256): (1.0, 1.15)}
+Sizes = dict[tuple[int, int], tuple[float, float]]
+SINGLE_HEAD: Sizes = {
+    (4096, 3): (0.33, 0.20),
+    (4096, 16): (0.7, 1.0),
+    (4096, 64): (0.85, 1.1),
+    (2048, 256): (1.0, 1.15),
+}
 TYPES = (np.float64, np.float32)
 
 
-def rows() -> Iterator[Row]:
+def rows() -> Iterator[Row | LeftOut]:
     """Every measurement of the drift."""
-    yield from against_torch()
-    yield from heads_against_torch()
+    try:
+        yield from against_torch()
+        yield from heads_against_torch()
+    except ImportError as missing:
+        yield LeftOut("the drift against scaled_dot_product_attention", not_installed(missing, "benchmark"))
     yield from causal_against_unmasked()
     yield from replicas_against_one()
     yield memory()
@@ -35,12 +44,12 @@ def _field(
     return field, positions, np.empty_like(positions)
 
 
-def against_torch() -> Iterator[Row]:
+def against_torch(sizes: Sizes = SINGLE_HEAD) -> Iterator[Row]:
     """One head, Q = K = V = I on the sphere."""
     import torch
     from torch.nn.functional import scaled_dot_product_attention
 
-    for (tokens, dimension), bars in SINGLE_HEAD.items():
+    for (tokens, dimension), bars in sizes.items():
         for dtype, bar in zip(TYPES, bars, strict=True):
             field, x, out = _field(Attention(beta=4.0), Sphere(dimension), 1, tokens, dtype)
             tensor = torch.from_numpy(x)[:, None]
@@ -78,13 +87,13 @@ def heads_against_torch() -> Iterator[Row]:
         yield Row(f"drift, 12 heads, n = 512, d = 384, {dtype.__name__}", ours / torchs, "of SDPA", bar, detail)
 
 
-def causal_against_unmasked() -> Iterator[Row]:
+def causal_against_unmasked(tokens: int = 4096) -> Iterator[Row]:
     """A causal mask should cost half."""
     for dimension in (3, 64):
-        plain, x, out = _field(Attention(beta=4.0), Sphere(dimension), 1, 4096, np.float64)
-        causal, _, _ = _field(Attention(beta=4.0, mask="causal"), Sphere(dimension), 1, 4096, np.float64)
+        plain, x, out = _field(Attention(beta=4.0), Sphere(dimension), 1, tokens, np.float64)
+        causal, _, _ = _field(Attention(beta=4.0, mask="causal"), Sphere(dimension), 1, tokens, np.float64)
         full, half = side_by_side([lambda f=f, x=x, o=out: f.velocity(0.0, x, o) for f in (plain, causal)])
-        yield Row(f"causal drift, n = 4096, d = {dimension}", half / full, "of unmasked", 0.6)
+        yield Row(f"causal drift, n = {tokens}, d = {dimension}", half / full, "of unmasked", 0.6)
 
 
 def replicas_against_one() -> Iterator[Row]:

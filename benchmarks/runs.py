@@ -10,17 +10,17 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 from attndyn.integrators import integrate
 from attndyn.particles import Attention, Ensemble, Sphere
 
-from .timing import Row, side_by_side
+from .timing import Measured, Row, side_by_side
+
+COMMANDS = 7  # of each command
 
 
 def rows() -> Iterator[Row]:
     """Every measurement of steps and runs."""
     yield small_step()
-    yield trajectory()
     yield from start_up()
 
 
@@ -35,13 +35,6 @@ def small_step() -> Row:
 
     (seconds,) = side_by_side([run])
     return Row("one Tsit5 step of 32 tokens, d = 3", seconds / steps[-1] * 1e6, "microseconds", 30.0)
-
-
-def trajectory() -> Row:
-    """n = 1024, d = 3, beta = 4, t = 15, rtol 1e-8, without writing."""
-    law, ensemble = Attention(beta=4.0), Ensemble.uniform(Sphere(3), 1024, seed=0)
-    (seconds,) = side_by_side([lambda: integrate(law, ensemble, t_end=15.0, method="dop853", rtol=1e-8)], repeats=1)
-    return Row("trajectory n = 1024, d = 3, t = 15, dop853, rtol 1e-8", seconds, "s")
 
 
 def start_up() -> Iterator[Row]:
@@ -61,5 +54,5 @@ def start_up() -> Iterator[Row]:
             return time.perf_counter() - start
 
         yield Row("attndyn run sphere-clusters, the very first start", seconds(*run), "s", 20.0)
-        yield Row("attndyn run sphere-clusters, later", float(np.median([seconds(*run) for _ in range(5)])), "s", 2.0)
-        yield Row("attndyn --help", float(np.median([seconds("--help") for _ in range(5)])), "s", 0.5)
+        yield Row("attndyn run sphere-clusters, later", Measured([seconds(*run) for _ in range(COMMANDS)]), "s", 2.0)
+        yield Row("attndyn --help", Measured([seconds("--help") for _ in range(COMMANDS)]), "s", 0.5)

@@ -60,7 +60,11 @@ class Arrays:
         return bool(np.isfinite(state).all())
 
     def attempt(self, field: Field, *arguments: Any) -> float:
-        """Try a step; of a small system in one compiled call, which gives the same numbers."""
+        """Try a step; of small systems in compiled code, which gives the same numbers."""
+        if getattr(field, "replicas_plan", None) is not None:
+            from . import blocks  # its kernels are for many small replicas alone
+
+            return blocks.attempt(field, *arguments)
         plan = getattr(field, "step_plan", None)
         if plan is None:
             return stages.attempt(field, *arguments)

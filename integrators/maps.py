@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..particles.backends import Field
-from ..particles.space import Space
+from ..particles.space import Space, Sphere
 from .arithmetic import Arithmetic, State
 
 
@@ -24,7 +24,8 @@ class Layers:
     def __init__(
         self, field_of: Callable[[int], Field], arithmetic: Arithmetic, space: Space, x: State, residual: bool
     ) -> None:
-        self._field_of, self.arithmetic, self._space, self._residual = field_of, arithmetic, space, residual
+        self._field_of, self.arithmetic, self._residual = field_of, arithmetic, residual
+        self._radius = space.radius if isinstance(space, Sphere) else 0.0
         self.field, self._layer = field_of(0), 0
         self.evaluations = 0
         self.moved = arithmetic.zeros(x)
@@ -39,12 +40,16 @@ class Layers:
     def attempt(self, t: float, h: float, x: State) -> float:
         """Apply the next layer; NaN when the result is not finite."""
         self.field = self._field_of(self._layer)
-        self.field.attention(t, x, self.moved)
         self.evaluations += 1
+        if getattr(self.field, "replicas_plan", None) is not None:
+            from . import blocks  # its kernels are for many small replicas alone
+
+            return 0.0 if blocks.layer(self.field, self._radius, self._residual, h, x, self.moved) else np.nan
+        self.field.attention(t, x, self.moved)
         self.moved *= float(h)
         if self._residual:
             self.moved += x
-        self.moved[...] = self._space.retract(self.moved)
+        self.arithmetic.retract(self.moved, self._radius)
         return 0.0 if self.arithmetic.finite(self.moved) else np.nan
 
     def interpolate(self, t: float, h: float, x: State, theta: float, out: State) -> None:

@@ -147,6 +147,8 @@ def choose(
     elif not isinstance(law, Attention):
         raise InvalidInput("a sequence of laws needs layers: weights that change from layer to layer")
     _check_positive("t_end", t_end)
+    if merge is not None and engine.processes > 1:
+        raise InvalidInput(f"merge needs a run in one process; got processes = {engine.processes}")
     mergeable = _is_mergeable(law, ensemble, layers, insist=merge is not None)
     stepper = make(ensemble, engine)
     if layers is None and not stepper.adaptive and step is None:

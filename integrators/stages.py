@@ -48,7 +48,7 @@ def combine(out, x, h, coefficients, slopes, count):
             flat_out[i] += factor * slope[i]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")  # a token at the origin becomes NaN
 def retract(x, radius):
     """Bring x (replicas, tokens, dimension) back to the sphere of this radius, in place; radius 0 is R^d."""
     if radius > 0.0:

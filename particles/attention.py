@@ -24,7 +24,7 @@ from .ensemble import checked_weights
 from .space import Space
 
 if TYPE_CHECKING:
-    from .backends import Field
+    pass
 
 Array = NDArray[np.floating]
 Matrix = float | NDArray[np.floating]

@@ -5,6 +5,7 @@ Every observable is a function (ensemble, **what it takes) -> (replicas,), where
 law         the attention law the tokens move under
 statistics  (log Z, entropy) of the attention rows, each (replicas, heads, tokens): `Attention.statistics`
 distance    the distance within which two tokens belong together
+threads     on how many threads the pairs are gone through; None: one per core
 
 and `measure` supplies them. Throughout, a_i are the token weights, m = sum_i a_i x_i, and a token of weight
 zero does not count. All is computed in float64, also for float32 tokens, and no n x n array is held.
@@ -26,6 +27,7 @@ from .backends.engine import EngineOptions
 from .ensemble import Ensemble
 from .space import Space, Sphere
 
+ALIGNED = 1.0 - 1e-3  # the cosine from which on two tokens count as aligned
 Array = NDArray[np.float64]
 Statistics = tuple[NDArray[np.floating], NDArray[np.floating]]
 
@@ -34,7 +36,7 @@ Statistics = tuple[NDArray[np.floating], NDArray[np.floating]]
 class Observable:
     """A named observable.
 
-    takes : the keyword arguments the function takes, of "law", "statistics" and "distance"
+    takes : the keyword arguments the function takes, of "law", "statistics", "distance" and "threads"
     check : raises InvalidInput, with the name in it, for a law the observable is not defined for
     """
 
@@ -126,6 +128,23 @@ def mean_cosine(ensemble: Ensemble) -> Array:
     return _mean_over_pairs(ensemble, np.divide(tokens, length, out=np.zeros_like(tokens), where=length != 0))
 
 
+def aligned_pairs(ensemble: Ensemble, threads: int | None = None) -> Array:
+    """The share of pairs i != j with cos(x_i, x_j) >= ALIGNED, weighted by a_i a_j, (replicas,).
+
+    sum_{i != j} a_i a_j [cos(x_i, x_j) >= ALIGNED] / sum_{i != j} a_i a_j. It is 1 for one cluster and for one token
+    alone; a token at the origin has no direction and is aligned with nobody. NaN where a token is not finite. Costs
+    O(n^2) time and no memory. Source: arXiv:2312.10794, figure 4.
+    """
+    from .alignment import aligned_weight  # imports numba, which takes a while
+
+    weights = np.atleast_2d(_weights(ensemble))
+    weights = weights / weights.max(axis=1, keepdims=True)  # equal ones become 1: pairs are counted, without rounding
+    pairs = np.einsum("rn,rn->r", weights[:, 1:], np.cumsum(weights[:, :-1], axis=1))
+    aligned = aligned_weight(ensemble.positions, weights, ALIGNED, threads)
+    shares = np.divide(aligned, pairs, out=np.ones_like(aligned), where=pairs > 0)
+    return np.where(np.isfinite(ensemble.positions).all(axis=(1, 2)), shares, np.nan)
+
+
 def order(ensemble: Ensemble) -> Array:
     """The order parameter, (replicas,): |m| / r on a sphere (1 where all tokens coincide), |m| in R^d."""
     length = np.linalg.norm(_mean_token(ensemble), axis=-1)
@@ -199,6 +218,7 @@ REGISTRY: dict[str, Observable] = {
         Observable("clusters", clusters, "number of groups of tokens joined within a distance", ("distance",)),
         Observable("mean_inner_product", mean_inner_product, "mean of <x_i, x_j> over pairs"),
         Observable("mean_cosine", mean_cosine, "mean of cos(x_i, x_j) over pairs"),
+        Observable("aligned_pairs", aligned_pairs, f"share of pairs with cos(x_i, x_j) >= {ALIGNED}", ("threads",)),
         Observable("order", order, "order parameter |mean token|, over the radius on a sphere"),
         Observable("attention_entropy", attention_entropy, "mean entropy of the attention rows (nats)", _LAW),
         Observable("effective_rank", effective_rank, "exp of the entropy of the tokens' singular values"),
@@ -242,7 +262,7 @@ def measure(
     for observable in chosen:
         if law is None and observable.needs_law:
             raise InvalidInput(f"{observable.name} is an observable of the attention: it needs a law")
-    supply: dict[str, Any] = {"law": law, "distance": cluster_distance}
+    supply: dict[str, Any] = {"law": law, "distance": cluster_distance, "threads": engine.get("threads")}
     if law is not None and any("statistics" in observable.takes for observable in chosen):
         supply["statistics"] = _statistics(ensemble, law, None, **engine)
     return {

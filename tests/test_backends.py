@@ -1,4 +1,4 @@
-"""The numba backend against the reference backend: every law, shape and number type.
+"""The numba and torch backends against the reference backend: every law, shape and number type.
 
 How close. The drift is compared token by token, relative to the largest |f_i| before the projection (that of one
 token alone is zero after it): within 1e-12 in float64 and 1e-5 in float32, both against the reference in float64.
@@ -25,6 +25,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
+BACKENDS = ("numba", "torch")
+backends = pytest.mark.parametrize("backend", BACKENDS)
 NORMALISATIONS, MASKS = ("softmax", "none"), ("none", "causal", "without-self")
 
 # replicas, tokens, dimension, beta, weights, positions. Heads of up to 4 components and larger ones are computed by
@@ -107,9 +109,9 @@ def _widths(dimension):
     return {16: (3, 2), 20: (6, 5), 64: (8, 40)}.get(dimension, (dimension, dimension))
 
 
-def difference(law, space, weights, x):
-    """|numba_i - reference_i| (replicas, tokens) and max_i |f_i|, the reference in float64."""
-    drift = law.drift(x, space=space, weights=weights)
+def difference(law, space, weights, x, backend):
+    """|backend_i - reference_i| (replicas, tokens) and max_i |f_i|, the reference in float64."""
+    drift = law.drift(x, space=space, weights=weights, backend=backend)
     assert drift.dtype == x.dtype and drift.shape == x.shape
     points = space.retract(x.astype(np.float64))
     f = np.empty_like(points)
@@ -130,10 +132,11 @@ def laws_and_shapes():
         yield pytest.param(shape, space, matrices, heads, normalisation, mask, dtype, id=name)
 
 
+@backends
 @pytest.mark.parametrize(
     ("shape", "space", "matrices", "heads", "normalisation", "mask", "dtype"), list(laws_and_shapes())
 )
-def test_numba_agrees_with_the_reference(shape, space, matrices, heads, normalisation, mask, dtype):
+def test_a_backend_agrees_with_the_reference(shape, space, matrices, heads, normalisation, mask, dtype, backend):
     replicas, tokens, dimension, beta, weights, positions = shape
     generator = np.random.default_rng(7)
     space = Sphere(dimension, radius=1.5) if space == "sphere" else Euclidean(dimension)
@@ -141,7 +144,7 @@ def test_numba_agrees_with_the_reference(shape, space, matrices, heads, normalis
         generator, dimension, matrices=matrices, heads=heads, beta=beta, normalisation=normalisation, mask=mask
     )
     x = tokens_at(generator, (replicas, tokens, dimension), space, positions, dtype)
-    error, scale = difference(law, space, token_weights(generator, replicas, tokens, weights), x)
+    error, scale = difference(law, space, token_weights(generator, replicas, tokens, weights), x, backend)
     assert error.max() <= TOLERANCE[dtype] * scale
 
 
@@ -184,14 +187,15 @@ def moved_by_rounding(law, space, weights, x, unit_roundoff):
     return output * np.linalg.norm(delta[:, None] * spread, axis=0)
 
 
+@backends
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("normalisation", NORMALISATIONS)
 @pytest.mark.parametrize("matrices", ["identity", "random"])
 @pytest.mark.parametrize("space", ["sphere", "euclidean"])
 @pytest.mark.parametrize("tokens_and_dimension", [(1, 3), (40, 2), (300, 3), (300, 20), (60, 64)], ids=str)
-def test_numba_agrees_at_beta_1e4_up_to_the_rounding_of_the_scores(
-    tokens_and_dimension, space, matrices, normalisation, mask, dtype
+def test_a_backend_agrees_at_beta_1e4_up_to_the_rounding_of_the_scores(
+    tokens_and_dimension, space, matrices, normalisation, mask, dtype, backend
 ):
     tokens, dimension = tokens_and_dimension
     generator = np.random.default_rng(11)
@@ -205,12 +209,13 @@ def test_numba_agrees_at_beta_1e4_up_to_the_rounding_of_the_scores(
         log_partition = softmax.statistics(points, space=space, weights=weights, backend="reference")[0]
         if np.isfinite(log_partition.max()):  # so that the fastest token moves at about unit speed
             law = replace(law, shift=float(log_partition.max()))
-    error, scale = difference(law, space, weights, x)
+    error, scale = difference(law, space, weights, x, backend)
     unit_roundoff = np.finfo(dtype).eps / 2
     rounding = moved_by_rounding(law, space, checked_weights(weights, (1, tokens)), x[0], unit_roundoff)
     assert (error[0] <= TOLERANCE[dtype] * scale + 4 * rounding).all()
 
 
+@backends
 @settings(max_examples=80, deadline=None, derandomize=True)
 @given(
     seed=st.integers(0, 2**32 - 1),
@@ -225,8 +230,8 @@ def test_numba_agrees_at_beta_1e4_up_to_the_rounding_of_the_scores(
     positions=st.sampled_from(["apart", "in pairs", "all the same"]),
     dtype=st.sampled_from(list(TOLERANCE)),
 )
-def test_numba_agrees_with_the_reference_on_any_law(
-    seed, shape, space, matrices, heads, beta, normalisation, mask, weights, positions, dtype
+def test_a_backend_agrees_with_the_reference_on_any_law(
+    seed, shape, space, matrices, heads, beta, normalisation, mask, weights, positions, dtype, backend
 ):
     generator = np.random.default_rng(seed)
     replicas, tokens, dimension = shape
@@ -241,17 +246,18 @@ def test_numba_agrees_with_the_reference_on_any_law(
         mask=mask,
     )
     x = tokens_at(generator, shape, space, positions, dtype)
-    error, scale = difference(law, space, token_weights(generator, replicas, tokens, weights), x)
+    error, scale = difference(law, space, token_weights(generator, replicas, tokens, weights), x, backend)
     # without an output bias the sum of a few tokens may nearly cancel: then |V x| is the scale
     assert error.max() <= TOLERANCE[dtype] * max(scale, 1.0)
 
 
+@backends
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("beta", [0.0, 1.5, -2.0, 1e4])
 @pytest.mark.parametrize("matrices", ["identity", "random"])
 @pytest.mark.parametrize("shape", [(2, 1, 3), (2, 70, 3), (1, 300, 3), (2, 1, 20), (2, 70, 20), (1, 300, 20)], ids=str)
-def test_statistics_agree_with_the_reference(shape, matrices, beta, mask, dtype):
+def test_statistics_agree_with_the_reference(shape, matrices, beta, mask, dtype, backend):
     """log Z and entropy within the tolerance relative to the largest score: both are differences of its size."""
     generator = np.random.default_rng(3)
     space = Sphere(shape[2])
@@ -260,7 +266,7 @@ def test_statistics_agree_with_the_reference(shape, matrices, beta, mask, dtype)
     law = law_of(generator, shape[2], matrices=matrices, heads=heads, widths=widths, beta=beta, mask=mask)
     x = tokens_at(generator, shape, space, "in pairs", dtype)
     weights = token_weights(generator, *shape[:2], "per replica" if shape[1] > 1 else "equal")
-    log_partition, entropy = law.statistics(x, space=space, weights=weights)
+    log_partition, entropy = law.statistics(x, space=space, weights=weights, backend=backend)
     exact = law.statistics(x.astype(np.float64), space=space, weights=weights, backend="reference")
     assert log_partition.shape == entropy.shape == (shape[0], heads, shape[1])
     sees_nobody = exact[0] == -np.inf
@@ -271,7 +277,7 @@ def test_statistics_agree_with_the_reference(shape, matrices, beta, mask, dtype)
     np.testing.assert_allclose(entropy, exact[1], rtol=0, atol=tolerance)
 
 
-@pytest.mark.parametrize("backend", ["numba", "reference"])
+@pytest.mark.parametrize("backend", [*BACKENDS, "reference"])
 def test_statistics_of_known_rows(backend):
     """beta = 0: log Z = 0 and the entropy of the weights; equal tokens: log Z = beta |x|^2 and log n."""
     weights = np.array([0.5, 0.25, 0.25, 0.0])

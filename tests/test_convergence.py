@@ -5,10 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 from attndyn import Attention, Ensemble, Euclidean, Sphere, integrate
-from attndyn.integrators import METHODS
-from attndyn.integrators.maps import GeodesicEuler
-from attndyn.integrators.runge_kutta import RungeKutta
-from attndyn.integrators.tableaux import TABLEAUX
+from attndyn.integrators import METHODS, methods
 from attndyn.particles.backends import Engine, prepare
 from scipy.integrate import solve_ivp
 
@@ -46,7 +43,7 @@ PROBLEMS = {
     ),
 }
 problems = pytest.mark.parametrize("problem", PROBLEMS)
-backends = pytest.mark.parametrize("backend", ["numba", "reference"])
+backends = pytest.mark.parametrize("backend", ["numba", "torch", "reference"])
 
 
 def by_scipy(law, ensemble, t):
@@ -80,16 +77,14 @@ def measured_order(steps, errors):
 
 
 def stepper_of(name, law, ensemble, backend, tolerance=1.0):
-    x = ensemble.positions
-    field = prepare(law, ensemble.space, ensemble.weights, x.shape, x.dtype, Engine(backend))
-    if name == "geodesic-euler":
-        return GeodesicEuler(field, ensemble.space, x)
-    return RungeKutta(TABLEAUX[name], field, ensemble.space, x, tolerance, tolerance)
+    x, engine = ensemble.positions, Engine(backend)
+    field = prepare(law, ensemble.space, ensemble.weights, x.shape, x.dtype, engine)
+    return methods.stepper_of(name, field, engine, ensemble, tolerance, tolerance)
 
 
-def equal_steps(stepper, x, h, count):
+def equal_steps(stepper, positions, h, count):
     """The state after `count` steps of size h: what the loop does, by hand."""
-    x = x.copy()
+    x = stepper.arithmetic.load(positions)
     stepper.start(0.0, x)
     for step in range(count):
         stepper.attempt(step * h, h, x)
@@ -151,7 +146,7 @@ def test_the_order_of_a_method_is_the_one_it_claims(method, problem, backend):
     stepper = stepper_of(method, law, ensemble, backend)
     assert stepper.order == METHODS[method].order
     ends = [equal_steps(stepper, ensemble.positions, end / count, count) for count in STEPS[method]]
-    errors = [relative_error(x, exact(problem)) for x in ends]
+    errors = [relative_error(stepper.arithmetic.host(x), exact(problem)) for x in ends]
     assert measured_order(STEPS[method], errors) == pytest.approx(METHODS[method].order, abs=WITHIN)
 
 
@@ -180,13 +175,13 @@ def test_between_steps_a_method_keeps_its_order(method, problem, backend):
     """At the same depth, always at the same fraction of a step."""
     law, ensemble, end = PROBLEMS[problem]
     stepper = stepper_of(method, law, ensemble, backend)
-    errors, between, theta = [], np.empty_like(ensemble.positions), 0.35
+    errors, between, theta = [], stepper.arithmetic.load(ensemble.positions), 0.35
     for count in STEPS[method]:
         h = 0.9 * end / (count + theta)
         x = equal_steps(stepper, ensemble.positions, h, count)
         stepper.attempt(count * h, h, x)
         stepper.interpolate(count * h, h, x, theta, between)
-        errors.append(relative_error(between, exact(problem, 0.9)))
+        errors.append(relative_error(stepper.arithmetic.host(between), exact(problem, 0.9)))
     steps = np.array(STEPS[method]) + theta
     assert measured_order(steps, errors) == pytest.approx(METHODS[method].order, abs=WITHIN)
 
@@ -225,7 +220,7 @@ def test_float32_tokens_stay_float32_and_near_those_of_float64(method, problem):
     if method in METHODS:
         way |= {"rtol": 1e-5, "atol": 1e-5} if METHODS[method].adaptive else {"step": end / 32}
         way |= {"save_at": [0.0, 0.31 * end, end]}
-    for backend in ("numba", "reference"):
+    for backend in ("numba", "torch", "reference"):
         run, double = (integrate(law, tokens, **way, backend=backend) for tokens in (single, ensemble))
         assert run.status == "finished"
         assert run.positions.dtype == run.final.dtype == np.float32

@@ -32,7 +32,7 @@ def way_of(method, step=0.05):
     return {"method": method} | ({"rtol": 1e-9, "atol": 1e-9} if METHODS[method].adaptive else {"step": step})
 
 
-@pytest.mark.parametrize("backend", ["numba", "reference"])
+@pytest.mark.parametrize("backend", ["numba", "torch", "reference"])
 @pytest.mark.parametrize("method", METHOD_ACCURACY)
 def test_oracle_2_1_two_tokens_become_one_cluster_at_the_depth_of_the_closed_form(method, backend):
     tokens = two_tokens(2.5)

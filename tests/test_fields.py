@@ -11,7 +11,8 @@ from attndyn.particles.backends import Engine, prepare
 from attndyn.particles.ensemble import checked_weights
 
 KERNELS = [(700, 3), (500, 20)]  # tokens and dimension: small heads and larger ones, work for several threads
-backends = pytest.mark.parametrize("backend", ["numba", "reference"])
+backends = pytest.mark.parametrize("backend", ["numba", "torch", "reference"])
+fast = pytest.mark.parametrize("backend", ["numba", "torch"])
 masks = pytest.mark.parametrize("mask", ["none", "causal", "without-self"])
 dtypes = pytest.mark.parametrize("dtype", ["float64", "float32"])
 
@@ -53,16 +54,17 @@ def test_the_bits_do_not_depend_on_the_number_of_threads(tokens, dimension, mask
             np.testing.assert_array_equal(one, other)
 
 
+@fast
 @dtypes
 @pytest.mark.parametrize(("tokens", "dimension"), [(37, 3), (75, 20)])
-def test_the_bits_of_a_replica_do_not_depend_on_the_others(tokens, dimension, dtype):
+def test_the_bits_of_a_replica_do_not_depend_on_the_others(tokens, dimension, dtype, backend):
     generator = np.random.default_rng(5)
     space = Sphere(dimension)
     x = tokens_of(generator, (4, tokens, dimension), space, dtype)
     law = Attention(beta=3.0, mask="causal")
-    together = law.drift(x, space=space)
+    together = law.drift(x, space=space, backend=backend)
     for replica in range(4):
-        np.testing.assert_array_equal(law.drift(x[replica], space=space), together[replica])
+        np.testing.assert_array_equal(law.drift(x[replica], space=space, backend=backend), together[replica])
 
 
 @backends
@@ -116,12 +118,13 @@ def test_one_bad_number_does_not_hide(bad, dimension, normalisation, mask, backe
         assert broken[6:].all() and (mask == "causal" or broken[:5].all())
 
 
+@fast
 @pytest.mark.parametrize(("dtype", "beta"), [(np.float32, 1.0), (np.float64, 8.0)])
-def test_unnormalised_attention_is_finite_wherever_its_value_is(dtype, beta):
+def test_unnormalised_attention_is_finite_wherever_its_value_is(dtype, beta, backend):
     """A token that does not see itself: exp(beta |x|^2) overflows, its attention exp(beta <x, y>) y does not."""
     x = np.array([[[10.0, 0.0], [6.0, 7.9]]], dtype)
     law = Attention(beta=beta, normalisation="none", mask="without-self")
-    drift = law.drift(x, space=Euclidean(2))
+    drift = law.drift(x, space=Euclidean(2), backend=backend)
     exact = 0.5 * np.exp(60.0 * beta) * x[0, ::-1].astype(np.float64)
     np.testing.assert_allclose(drift[0], exact, rtol=1e-4 if dtype == np.float32 else 1e-12)
 
@@ -130,7 +133,7 @@ def test_shift_counts_the_time_of_unnormalised_attention_in_other_units():
     x = np.random.default_rng(6).standard_normal((1, 20, 3))
     law = Attention(beta=2.0, normalisation="none")
     shifted = replace(law, shift=3.0)
-    for backend in ("numba", "reference"):
+    for backend in ("numba", "torch", "reference"):
         np.testing.assert_allclose(
             shifted.drift(x, space=Sphere(3), backend=backend),
             np.exp(-3.0) * law.drift(x, space=Sphere(3), backend=backend),
@@ -138,22 +141,29 @@ def test_shift_counts_the_time_of_unnormalised_attention_in_other_units():
         )
 
 
-def test_positions_may_be_one_replica_or_a_view_or_whole_numbers():
+@fast
+def test_positions_may_be_one_replica_or_a_view_or_whole_numbers(backend):
     x = np.random.default_rng(8).standard_normal((2, 40, 3))
     law, space = Attention(beta=2.0), Euclidean(3)
-    np.testing.assert_array_equal(law.drift(x[1], space=space), law.drift(x, space=space)[1])
+
+    def drift(positions):
+        return law.drift(positions, space=space, backend=backend)
+
+    np.testing.assert_array_equal(drift(x[1]), drift(x)[1])
     view = np.asfortranarray(x)[:, ::2]
-    np.testing.assert_array_equal(law.drift(view, space=space), law.drift(view.copy("C"), space=space))
+    np.testing.assert_array_equal(drift(view), drift(view.copy("C")))
     whole = np.arange(12).reshape(4, 3)
-    np.testing.assert_array_equal(law.drift(whole, space=space), law.drift(whole.astype(float), space=space))
+    np.testing.assert_array_equal(drift(whole), drift(whole.astype(float)))
 
 
+@fast
 @pytest.mark.parametrize("dimension", [3, 20])
-def test_a_drift_holds_no_array_of_tokens_by_tokens(dimension):
+def test_a_drift_holds_no_array_of_tokens_by_tokens(dimension, backend):
     tokens = 20_000 if dimension == 3 else 12_000  # 3.2 and 1.2 GB for the matrix of their pairs
     x = np.random.default_rng(9).standard_normal((1, tokens, dimension))
+    Attention(mask="causal").drift(x[:, :100], space=Sphere(dimension), backend=backend)  # what is imported or compiled
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    Attention(mask="causal").drift(x, space=Sphere(dimension))
+    Attention(mask="causal").drift(x, space=Sphere(dimension), backend=backend)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024
 
 

@@ -128,7 +128,7 @@ def test_oracle_3_4_repelling_tokens_find_the_best_configuration(oracle_tokens, 
     np.testing.assert_allclose(np.exp(2 * x @ x.T).mean() / 4, least, rtol=0, atol=near**2 + 1e-11)
 
 
-@pytest.mark.parametrize("backend", ["numba", "reference"])
+@pytest.mark.parametrize("backend", ["numba", "torch", "reference"])
 def test_oracle_6_1_gibbs_identity(oracle_tokens, backend):
     """<p, s> - KL(p | a) = log Z - KL(p | P) for any probabilities p; for p = P it gives the entropy of the row."""
     generator = np.random.default_rng(0)

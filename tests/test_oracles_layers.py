@@ -39,7 +39,7 @@ RECURSION = {
 }
 
 
-@pytest.mark.parametrize("backend", ["numba", "reference"])
+@pytest.mark.parametrize("backend", ["numba", "torch", "reference"])
 @pytest.mark.parametrize("case", RECURSION, ids=str)
 def test_oracle_1_3_layer_recursion(case, backend):
     tokens, beta, step, residual = case
@@ -160,7 +160,7 @@ def through_layers(law, x, layers, **options):
     return solution.positions[:, 0]
 
 
-@pytest.mark.parametrize("backend", ["numba", "reference"])
+@pytest.mark.parametrize("backend", ["numba", "torch", "reference"])
 def test_oracle_8_3_a_pair_collapses_cubically(backend):
     """u <- u tanh(beta u^2) for tokens at +-u.
 

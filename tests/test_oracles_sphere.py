@@ -70,7 +70,7 @@ LAWS = {
 }
 
 
-@pytest.mark.parametrize("backend", ["numba", "reference"])
+@pytest.mark.parametrize("backend", ["numba", "torch", "reference"])
 @pytest.mark.parametrize("method", ["tsit5", "dp54", "dop853"])
 @pytest.mark.parametrize("law", END_STATES)
 def test_oracle_0_4_end_states(oracle_tokens, reach, law, method, backend):

@@ -8,11 +8,11 @@ every kernel subtracts an upper bound of its exponents first.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, types
-from numba.cpython.unsafe.tuple import tuple_setitem
-from numba.extending import overload
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
-from .vectors import Vector, fma, largest, scale_by_power, spread
+from .vectors import CONTRACT, Vector, constant, times_power
 
 LOG2E = 1.4426950408889634
 LN2 = 0.6931471805599453
@@ -47,38 +47,39 @@ _MAGIC64, _MAGIC32 = 6755399441055744.0, np.float32(12582912.0)
 _LEAST64, _LEAST32 = -1022.0, np.float32(-126.0)
 
 
-def exp2(ys):
-    """2^y, lane by lane, of each vector of a tuple (in compiled code).
+@intrinsic
+def exp2(typing_context, ys):
+    """2^y, lane by lane, of each vector of a tuple.
 
-    Several at once, step by step side by side: one alone is a chain of steps that wait for each other.
+    Several at once, step by step side by side: one alone is a chain of steps that wait for each other. Written out
+    here, for LLVM leaves a loop over coefficients in a tuple a loop, which costs more than what it does.
     """
-    raise NotImplementedError("exp2 of vectors exists in compiled code only")
+    if not (isinstance(ys, types.UniTuple) and isinstance(ys.dtype, Vector)):
+        return None
+    vector = ys.dtype
+    double = vector.number == types.float64
+    coefficients, magic, least = (_C64, _MAGIC64, _LEAST64) if double else (_C32, _MAGIC32, _LEAST32)
 
+    def generate(context, builder, signature, arguments):
+        vector_type = context.get_value_type(vector)
 
-@overload(exp2)
-def _exp2(ys):
-    if isinstance(ys, types.UniTuple) and isinstance(ys.dtype, Vector):
-        return (lambda ys: _exp2_float64(ys)) if ys.dtype.number == types.float64 else (lambda ys: _exp2_float32(ys))
+        def all_lanes(number):
+            return constant(vector_type, float(number))
 
+        def fma(a, b, c):
+            return builder.fadd(builder.fmul(a, b, flags=CONTRACT), c, flags=CONTRACT)
 
-def _exp2_of(coefficients, magic, least):
-    def exp2_of_tuple(ys):
-        marked, f, value = ys, ys, ys
-        for u in range(len(ys)):
-            y = largest(ys[u], spread(least))
-            m = y + spread(magic)
-            marked = tuple_setitem(marked, u, m)
-            f = tuple_setitem(f, u, y - (m - spread(magic)))
-            value = tuple_setitem(value, u, spread(coefficients[0]))
-        for power in range(1, len(coefficients)):
-            for u in range(len(ys)):
-                value = tuple_setitem(value, u, fma(value[u], f[u], spread(coefficients[power])))
-        for u in range(len(ys)):
-            value = tuple_setitem(value, u, scale_by_power(value[u], marked[u]))
-        return value
+        clamped, marked, f = [], [], []
+        for y in cgutils.unpack_tuple(builder, arguments[0]):
+            above = builder.fcmp_ordered("<", y, all_lanes(least))
+            clamped.append(builder.select(above, all_lanes(least), y))
+        for y in clamped:
+            marked.append(builder.fadd(y, all_lanes(magic)))
+            f.append(builder.fsub(y, builder.fsub(marked[-1], all_lanes(magic))))
+        values = [all_lanes(coefficients[0])] * len(f)
+        for coefficient in coefficients[1:]:
+            values = [fma(value, part, all_lanes(coefficient)) for value, part in zip(values, f, strict=True)]
+        powers = [times_power(builder, value, mark) for value, mark in zip(values, marked, strict=True)]
+        return context.make_tuple(builder, ys, powers)
 
-    return njit(exp2_of_tuple, cache=True)
-
-
-_exp2_float64 = _exp2_of(_C64, _MAGIC64, _LEAST64)
-_exp2_float32 = _exp2_of(_C32, _MAGIC32, _LEAST32)
+    return ys(ys), generate

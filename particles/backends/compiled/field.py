@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numba
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ...space import Space
-from . import pairs, symmetric, tiles
+from . import pairs, replicas, symmetric, tiles
 from .exponential import LN2
 from .plan import CAUSAL, Matrices, averaging_keys, matrices
 from .schedule import SHARES, SMALLEST_SHARE, default_threads, in_parallel
@@ -24,7 +25,10 @@ logger = logging.getLogger(__name__)
 
 
 class CompiledField:
-    """See `Field`. Small heads go to `pairs`, larger ones to `tiles`; both give the same bits on any threads."""
+    """See `Field`. Small heads go to `pairs`, many small replicas of them to `replicas`, larger heads to `tiles`.
+
+    All give the same bits on any threads, and `replicas` those of `pairs`.
+    """
 
     def __init__(
         self,
@@ -48,6 +52,11 @@ class CompiledField:
         self._attend_cost = _attend_cost(m, shape, self._dtype)
         # what a compiled step can work on directly: a small system, computed on one thread anyway
         self.step_plan = self._plan if self._kernels is pairs and self._attend_cost < SMALLEST_SHARE else None
+        # what compiled steps of many small replicas work on, block by block
+        self.replicas_plan = None
+        if self._kernels is pairs and replicas.applies(self._plan, shape):
+            self.step_plan, self.replicas_plan = None, replicas.make_plan(self._plan, shape)
+            _announce(replicas.drift_of_block, numba.typeof(self.replicas_plan))
 
         half = self._kernels is pairs and symmetric.applies(m, self._plan)
         self._part_sums = symmetric.room(self._plan) if half else None
@@ -70,10 +79,10 @@ class CompiledField:
         The second term is <q_i, sum_j P_ij k_j>, so the row's average key is all that is needed; the third, which
         only differs between rows where weights do, is one more average.
         """
-        (replicas, tokens, _), m, kernels = self._shape, averaging_keys(self._matrices), self._kernels
+        (count, tokens, _), m, kernels = self._shape, averaging_keys(self._matrices), self._kernels
         plan = kernels.make_plan(m, self._shape, self._dtype)
-        average = np.empty((replicas, tokens, m.heads * m.head_dimension), self._dtype)
-        by_head = np.moveaxis(average.reshape(replicas, tokens, m.heads, -1), 2, 1)
+        average = np.empty((count, tokens, m.heads * m.head_dimension), self._dtype)
+        by_head = np.moveaxis(average.reshape(count, tokens, m.heads, -1), 2, 1)
         self._project(plan, positions, tangent=False)
         self._attend(plan, average, tangent=False)
         log2_partition = kernels.log2_partitions(plan, tokens)
@@ -90,19 +99,26 @@ class CompiledField:
         return LN2 * log2_partition, LN2 * entropy
 
     def _evaluate(self, positions: Array, out: Array, tangent: bool) -> None:
-        plan, kernels, replicas = self._plan, self._kernels, self._shape[0]
-        if replicas < SHARES * self._threads:
+        if self.replicas_plan is not None:
+            self.over_blocks(lambda a, b: replicas.drift(self.replicas_plan, positions, out, tangent, a, b))
+            return
+        plan, kernels, count = self._plan, self._kernels, self._shape[0]
+        if count < SHARES * self._threads:
             self._project(plan, positions, tangent)
             self._attend(plan, out, tangent)
             return
         # replicas do not see each other: each share goes through both stages while its tokens are in the cache
-        token_units, units = kernels.token_units(plan) // replicas, kernels.units(plan) // replicas
+        token_units, units = kernels.token_units(plan) // count, kernels.units(plan) // count
 
         def work(first: int, last: int) -> None:
             kernels.project(plan, positions, tangent, first * token_units, last * token_units)
             kernels.attend(plan, out, tangent, first * units, last * units)
 
-        in_parallel(work, replicas, self._project_cost + self._attend_cost, self._threads)
+        in_parallel(work, count, self._project_cost + self._attend_cost, self._threads)
+
+    def over_blocks(self, work: Callable[[int, int], object], drifts: int = 1) -> None:
+        """Call work(first, last) on ranges of the blocks of `replicas_plan`, on threads; it computes so many drifts."""
+        in_parallel(work, replicas.blocks(self.replicas_plan), 0.5 * drifts * self._attend_cost, self._threads)
 
     def _project(self, plan, positions: Array, tangent: bool) -> None:
         project, units = self._kernels.project, self._kernels.token_units(plan)

@@ -43,7 +43,7 @@ from .vectors import (
 CHUNK = 256  # keys whose sums are added up before they join the others
 TOGETHER = 4  # keys whose exponentials are computed side by side
 # below these sums the terms that the clamp of exp2 has cut could be seen
-_LEAST_SUM64, _LEAST_SUM32 = 1e-280, 1e-28
+LEAST_SUM64, LEAST_SUM32 = 1e-280, 1e-28
 
 
 @njit(inline="always")
@@ -53,7 +53,7 @@ def sum_pairs(like, values, mask, query, bound, keys, sums, r, h, i):
     like, values : tuples as long as the head and the value dimension, of zeros of the arrays' type
     """
     wide()
-    least = _LEAST_SUM64 if query.itemsize == 8 else _LEAST_SUM32
+    least = LEAST_SUM64 if query.itemsize == 8 else LEAST_SUM32
     for tight in (False, True):
         if tight:
             _tighten(like, mask, query, bound, keys, r, h, i)

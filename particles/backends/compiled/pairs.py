@@ -13,7 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from .pair_sums import TOGETHER, sum_pairs
-from .plan import Matrices
+from .plan import NO_MASK, Matrices
 from .vectors import aligned_zeros, divide, fma, lanes, load, spread, square_root, store, wide
 
 LARGEST_DIMENSION = 4  # of a head; above, the panels of `tiles` are faster
@@ -32,6 +32,9 @@ class PairsPlan(NamedTuple):
     query, bound, keys : see `pair_sums`               key_norm : (replicas, heads, padded)
     lane_values  : (replicas, heads * (value_dimension + 1), padded)   a_i v_i and a_i, component by component
     partition    : (replicas, heads, padded)           out: log2 Z_i = bound_i + log2(partition_i)
+    key_scale    : the factor of the keys, which with Q = K = I has half of beta log2(e): then <q_i, k_j> = <q_j, k_i>
+                   to the last bit
+    shared_bound : whether all rows of a replica have the same bound, so that their weights are symmetric too
     mask, radius, shift, softmax : as in `Matrices`
     """
 
@@ -48,6 +51,8 @@ class PairsPlan(NamedTuple):
     key_norm: Array
     lane_values: Array
     partition: Array
+    key_scale: float
+    shared_bound: bool
     mask: int
     radius: float
     shift: float
@@ -60,9 +65,11 @@ def make_plan(m: Matrices, shape: tuple[int, ...], dtype: np.dtype) -> PairsPlan
     padded = -(-tokens // lanes(dtype)) * lanes(dtype)
     d, dv = m.head_dimension, m.value_dimension
     matrices = np.zeros((3, m.heads, max(d, dv), dimension + 1), dtype)
+    same = m.query.size == 0 and m.key.size == 0
+    key_scale = abs(m.query_scale) ** 0.5 if same else 1.0
     parts = (
-        (m.query, m.query_bias, m.query_scale),
-        (m.key, m.key_bias, 1.0),
+        (m.query, m.query_bias, np.copysign(key_scale, m.query_scale) if same else m.query_scale),
+        (m.key, m.key_bias, key_scale),
         (m.value, m.value_bias, m.value_scale),
     )
     for target, (matrix, bias, scale) in zip(matrices, parts, strict=True):
@@ -96,6 +103,8 @@ def make_plan(m: Matrices, shape: tuple[int, ...], dtype: np.dtype) -> PairsPlan
         key_norm=aligned_zeros((replicas, m.heads, padded), dtype),
         lane_values=aligned_zeros((replicas, m.heads * (dv + 1), padded), dtype),
         partition=aligned_zeros((replicas, m.heads, padded), dtype),
+        key_scale=key_scale,
+        shared_bound=same and m.mask == NO_MASK and m.radius > 0,
         mask=m.mask,
         radius=m.radius,
         shift=m.shift,
@@ -113,7 +122,7 @@ token_units = units
 
 def queries(plan: PairsPlan, tokens: int) -> Array:
     """beta log2(e) q_i, (replicas, heads, tokens, head_dimension)."""
-    return np.swapaxes(plan.query[..., :tokens], 2, 3)
+    return plan.key_scale * np.swapaxes(plan.query[..., :tokens], 2, 3)
 
 
 def log2_partitions(plan: PairsPlan, tokens: int) -> Array:
@@ -215,6 +224,7 @@ def _attend_units(plan, out, tangent, first, last, sums, longest, joined, result
     like, values, points, output = plan.like, plan.values, plan.points, plan.output
     query, bound, keys, key_norm, partition = plan.query, plan.bound, plan.keys, plan.key_norm, plan.partition
     lanes, mask, radius, shift, softmax = plan.lanes, plan.mask, plan.radius, plan.shift, plan.softmax
+    shared_bound = plan.shared_bound
     tokens, dimension, heads, dv = out.shape[1], out.shape[2], query.shape[1], len(values)
     padded = bound.shape[2]
     units = padded // lanes
@@ -224,7 +234,8 @@ def _attend_units(plan, out, tangent, first, last, sums, longest, joined, result
             _longest_keys(key_norm, tokens, r, longest)
         for h in range(heads):
             at = (r * heads + h) * padded + start
-            store(bound, at, load(bound, at) * spread(longest[h]))
+            shortest = spread(longest[h]) if shared_bound else load(bound, at)
+            store(bound, at, shortest * spread(longest[h]))
             sum_pairs(like, values, mask, query, bound, keys, sums, r, h, start)
             store(partition, at, load(sums, (h * (dv + 1) + dv) * lanes))
             normalise(like, dv, lanes, softmax, shift, bound, r, h, start, sums, joined)

@@ -36,11 +36,11 @@ def aligned_zeros(shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
 
 
 class Vector(types.Type):
-    """The Numba type of a vector of `number` (float32 or float64)."""
+    """The Numba type of a vector of `number` (float32 or float64), by default as many as a register holds."""
 
-    def __init__(self, number: types.Float) -> None:
+    def __init__(self, number: types.Float, lanes: int = 0) -> None:
         self.number = number
-        self.lanes = REGISTER_BYTES * 8 // number.bitwidth
+        self.lanes = lanes or REGISTER_BYTES * 8 // number.bitwidth
         super().__init__(name=f"Vector({number}, {self.lanes})")
 
 
@@ -51,7 +51,8 @@ class _VectorModel(datamodel.models.PrimitiveModel):
         super().__init__(manager, vector, ir.VectorType(element, vector.lanes))
 
 
-def _constant(vector_type: ir.VectorType, value: float) -> ir.Constant:
+def constant(vector_type: ir.VectorType, value: float) -> ir.Constant:
+    """The vector whose lanes all hold this number, known when compiling."""
     return ir.Constant(vector_type, [ir.Constant(vector_type.element, value)] * vector_type.count)
 
 
@@ -192,7 +193,7 @@ def divide(typing_context, a, b):
 
     def generate(context, builder, signature, arguments):
         numerator, denominator = arguments
-        zero = _constant(numerator.type, 0.0)
+        zero = constant(numerator.type, 0.0)
         nothing = builder.fcmp_ordered("==", denominator, zero)
         return builder.select(nothing, zero, builder.fdiv(numerator, denominator))
 
@@ -218,25 +219,19 @@ def zero_vectors(typing_context, array, like):
     tuple_type = types.UniTuple(vector, len(like))
 
     def generate(context, builder, signature, arguments):
-        zero = _constant(context.get_value_type(vector), 0.0)
+        zero = constant(context.get_value_type(vector), 0.0)
         return context.make_tuple(builder, tuple_type, [zero] * tuple_type.count)
 
     return tuple_type(array, like), generate
 
 
-@intrinsic
-def scale_by_power(typing_context, mantissa, magic):
-    """mantissa * 2^k, where magic = 1.5 * 2^(digits - 1) + k: its low bits, moved into the exponent."""
-
-    def generate(context, builder, signature, arguments):
-        value, marked = arguments
-        bits = mantissa.number.bitwidth
-        integers = ir.VectorType(ir.IntType(bits), mantissa.lanes)
-        fraction = ir.Constant(integers, [52 if bits == 64 else 23] * mantissa.lanes)
-        power = builder.shl(builder.bitcast(marked, integers), fraction)
-        return builder.bitcast(builder.add(builder.bitcast(value, integers), power), value.type)
-
-    return mantissa(mantissa, magic), generate
+def times_power(builder: ir.IRBuilder, value: ir.Value, marked: ir.Value) -> ir.Value:
+    """value * 2^k, where marked = 1.5 * 2^(digits - 1) + k: its low bits, moved into the exponent."""
+    bits = 64 if isinstance(value.type.element, ir.DoubleType) else 32
+    integers = ir.VectorType(ir.IntType(bits), value.type.count)
+    fraction = ir.Constant(integers, [52 if bits == 64 else 23] * value.type.count)
+    power = builder.shl(builder.bitcast(marked, integers), fraction)
+    return builder.bitcast(builder.add(builder.bitcast(value, integers), power), value.type)
 
 
 @intrinsic
@@ -354,7 +349,7 @@ def panel_product(
 
         lane = [number(w * vector.lanes) for w in range(width)]
         targets = [offsets(n[8], n[9], lane[w]) for w in range(width)]
-        zero = _constant(vector_type, 0.0)
+        zero = constant(vector_type, 0.0)
         start = [
             [builder.load(pointer(7, t), align=size) if accumulate else zero for t in column] for column in targets
         ]

@@ -26,9 +26,7 @@ from .rows import Rows
 BLOCK = 1 << 21  # pairs whose P_ij exist at a time
 
 
-def attend(
-    queries: Tensor, keys: Tensor, values: Tensor, weights: Tensor | None, mask: str = "none"
-) -> Rows:
+def attend(queries: Tensor, keys: Tensor, values: Tensor, weights: Tensor | None, mask: str = "none") -> Rows:
     """As `rows.attend`, differentiable in queries, keys and values."""
     return Rows(*_Attend.apply(queries, keys, values, weights, mask))
 

@@ -96,8 +96,9 @@ class TensorField:
     @torch.no_grad()
     @full_precision()
     def statistics(self, positions: Tensor | Array) -> tuple[Any, Any]:
-        """See `Field.statistics`; tensors for a tensor and arrays for an array. The entropy of a row is log Z_i - sum_j P_ij (s_ij + log a_j).
+        """See `Field.statistics`; tensors for a tensor and arrays for an array.
 
+        The entropy of a row is log Z_i - sum_j P_ij (s_ij + log a_j).
         sum_j P_ij s_ij is <q_i, sum_j P_ij k_j>, so that the row's average key and average log a_j are all it needs.
         """
         queries, keys, _ = self._projected(self._loaded(positions))

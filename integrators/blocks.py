@@ -1,0 +1,178 @@
+"""Whole steps of many small replicas: a block of them goes through all stages while its numbers are in the cache.
+
+Replicas do not see each other, so every block is stepped by one thread. A block is (tokens, dimension, lanes), the
+replicas side by side; its operations are those of `stages`, in the same order for every replica, and give its bits.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit, types
+from numba.extending import overload
+from numpy.typing import NDArray
+
+from ..particles.backends.compiled.field import CompiledField
+from ..particles.backends.compiled.lanes import (
+    doubles,
+    from_lanes,
+    lane_count,
+    load_double,
+    over,
+    store_double,
+    to_lanes,
+)
+from ..particles.backends.compiled.replicas import ReplicasPlan, Room, blocks, drift_of_block, make_room
+from ..particles.backends.compiled.vectors import largest as largest_of
+from ..particles.backends.compiled.vectors import square_root, store, wide
+from .stages import combine, step_of, velocity
+
+Array = NDArray[np.floating]
+
+
+class Block(NamedTuple):
+    """One block of replicas as a field."""
+
+    plan: ReplicasPlan
+    number: int
+    room: Room
+
+
+def attempt(field: CompiledField, *arguments: object) -> float:
+    """Try a step as `stages.attempt`; it leaves the room for a stage alone."""
+    radius, rows, nodes, error, low, t, h, x, slopes, _, moved, atol, rtol = arguments
+    plan = field.replicas_plan
+    norms = np.empty(blocks(plan))
+
+    def work(first: int, last: int) -> None:
+        _attempt(plan, radius, rows, nodes, error, low, t, h, x, slopes, moved, atol, rtol, norms, first, last)
+
+    field.over_blocks(work, drifts=len(rows))
+    return float(norms.max())  # NaN where one is
+
+
+def layer(field: CompiledField, radius: float, residual: bool, h: float, x: Array, moved: Array) -> bool:
+    """moved = retract(x + h f(x)), or retract(h f(x)), arrays (replicas, tokens, dimension); whether all is finite."""
+    plan = field.replicas_plan
+    finite = np.empty(blocks(plan), np.bool_)
+    field.over_blocks(lambda first, last: _layer(plan, radius, residual, h, x, moved, finite, first, last))
+    return bool(finite.all())
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _attempt(plan, radius, rows, nodes, error, low, t, h, x, slopes, moved, atol, rtol, norms, first, last):
+    """Try the step of the blocks first..last; norms (blocks,) are their error norms."""
+    stages = rows.shape[1]
+    room = make_room(plan)
+    here, stage, there = np.empty_like(room.x), np.empty_like(room.x), np.empty_like(room.x)
+    own = np.empty((stages + 1, *room.x.shape), room.x.dtype)
+    for number in range(first, last):
+        to_lanes(x, number, here)
+        to_lanes(slopes[0], number, own[0])
+        block = Block(plan, number, room)
+        norms[number] = _block_attempt(
+            block, radius, rows, nodes, error, low, t, h, here, own, stage, there, atol, rtol
+        )
+        from_lanes(there, number, moved)
+        for s in range(1, stages + 1):
+            from_lanes(own[s], number, slopes[s])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _layer(plan, radius, residual, h, x, moved, finite, first, last):
+    """One layer for the blocks first..last; finite (blocks,) says where all components are."""
+    room = make_room(plan)
+    here, there = np.empty_like(room.x), np.empty_like(room.x)
+    flat_here, flat_there = here.reshape(-1), there.reshape(-1)
+    factor = flat_here.dtype.type(h)
+    for number in range(first, last):
+        to_lanes(x, number, here)
+        drift_of_block(plan, number, here, there, False, room)
+        for k in range(flat_there.size):
+            flat_there[k] *= factor
+        if residual:
+            for k in range(flat_there.size):
+                flat_there[k] += flat_here[k]
+        _retract(there, radius)
+        wrong = False
+        for k in range(flat_there.size):
+            wrong |= flat_there[k] - flat_there[k] != 0.0  # infinite or NaN
+        finite[number] = not wrong
+        from_lanes(there, number, moved)
+
+
+@overload(velocity)
+def _velocity_of_block(field, t, x, out):
+    if not (isinstance(field, types.NamedTuple) and field.instance_class is Block):
+        return None
+
+    def evaluate(field, t, x, out):
+        drift_of_block(field.plan, field.number, x, out, True, field.room)
+
+    return evaluate
+
+
+@njit(cache=True, error_model="numpy", _nrt=False)
+def _retract(x, radius):
+    """`stages.retract` of a block."""
+    wide()
+    tokens, dimension, lanes = x.shape[0], x.shape[1], lane_count(x)
+    if radius > 0.0:
+        for i in range(tokens):
+            at = i * dimension * lanes
+            square = doubles(x, 0.0)
+            for c in range(dimension):
+                part = load_double(x, at + c * lanes)
+                square = square + part * part
+            scale = over(doubles(x, radius), square_root(square))
+            for c in range(dimension):
+                store_double(x, at + c * lanes, scale * load_double(x, at + c * lanes))
+
+
+@njit(cache=True, error_model="numpy")
+def _error_norm(x, moved, h, slopes, error, low, atol, rtol):
+    """`stages.error_norm` of a block."""
+    sums = np.empty((2, x.shape[2]))
+    _error_sums(x, moved, slopes, error, low, atol, rtol, sums)
+    largest = 0.0
+    for lane in range(x.shape[2]):
+        high, two = sums[0, lane], low.size > 0
+        if two and high > 0.0:
+            high = high * high / (high + 0.01 * sums[1, lane])
+        norm = abs(h) * np.sqrt(high / x.shape[0])
+        if norm > largest or np.isnan(norm):
+            largest = norm
+    return largest
+
+
+@njit(cache=True, error_model="numpy", _nrt=False)
+def _error_sums(x, moved, slopes, error, low, atol, rtol, sums):
+    """sum_i (|error_i| / scale_i)^2 of both estimates, sums (2, lanes)."""
+    wide()
+    tokens, dimension, lanes = x.shape[0], x.shape[1], lane_count(x)
+    nothing = doubles(x, 0.0)
+    high_sum, low_sum = nothing, nothing
+    for i in range(tokens):
+        high_square, low_square, here, there = nothing, nothing, nothing, nothing
+        for c in range(dimension):
+            at = (i * dimension + c) * lanes
+            high_part, low_part = nothing, nothing
+            for s in range(error.shape[0]):
+                slope = load_double(slopes, s * tokens * dimension * lanes + at)
+                high_part = high_part + doubles(x, error[s]) * slope
+                if low.size > 0:
+                    low_part = low_part + doubles(x, low[s]) * slope
+            high_square = high_square + high_part * high_part
+            low_square = low_square + low_part * low_part
+            from_here, to_there = load_double(x, at), load_double(moved, at)
+            here, there = here + from_here * from_here, there + to_there * to_there
+        scale = doubles(x, atol) + doubles(x, rtol) * square_root(largest_of(here, there))
+        scale = scale * scale
+        high_sum = high_sum + over(high_square, scale)
+        low_sum = low_sum + over(low_square, scale)
+    store(sums, 0, high_sum)
+    store(sums, lanes, low_sum)
+
+
+_block_attempt = njit(step_of(combine, _retract, velocity, _error_norm), cache=True, error_model="numpy")
