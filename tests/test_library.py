@@ -213,3 +213,31 @@ def test_residual_network_without_its_residual_connection_loses_it_at_once():
     scenario = attndyn.load("residual-network")
     trajectory = attndyn.run(scenario.override({"depth.residual": False, "depth.layers": 4}))
     assert trajectory.observables["effective_rank"][-1, 0] < 1.2
+
+
+def test_phase_diagram_gathers_most_starts_in_two_clusters():
+    trajectory = ran("phase-diagram")
+    share = trajectory.observables["aligned_pairs"]
+    assert trajectory.positions.shape[1:] == (256, 32, 2)
+    # on the circle two random tokens have a cosine of at least 1 - 1e-3 with probability acos(1 - 1e-3) / pi
+    assert share[0].mean() == pytest.approx(np.arccos(1.0 - 1e-3) / np.pi, rel=0.05)
+    assert share[at(trajectory, 6.0)].mean() == pytest.approx(0.29, abs=0.005)
+    assert share[at(trajectory, 10.0)].mean() == pytest.approx(0.44, abs=0.005)
+    assert 0.45 < share[-1].mean() < 0.55
+    assert (share[-1] > 0.999).mean() < 0.02
+
+
+def test_many_tokens_become_four_clusters_then_three_then_two():
+    trajectory = ran("many-tokens")
+    depths, merged_into = trajectory.merges
+    left = {depth: len(np.unique(groups)) for depth, groups in zip(depths, merged_into, strict=True)}
+    depth_of = {count: min(depth for depth, clusters in left.items() if clusters <= count) for count in (4, 3, 2)}
+    assert depth_of[4] == pytest.approx(32.0, abs=2.0)
+    assert depth_of[3] == pytest.approx(290.0, rel=0.02)
+    assert depth_of[2] == pytest.approx(2167.0, rel=0.02)
+    energy = trajectory.observables["energy"][:, 0]
+    assert (np.diff(energy) > -1e-9 * energy[:-1]).all()
+    assert trajectory.statistics["sums"] == "harmonics, then exact"
+    assert trajectory.statistics["largest_sum_error"] < 1e-10
+    x = trajectory.positions[-1][0]
+    assert x[0] @ x[merged_into[-1] != merged_into[-1][0]][0] == pytest.approx(-1.0, abs=0.02)

@@ -307,6 +307,7 @@ def test_one_token_alone(space):
         "clusters": 1,
         "mean_inner_product": length**2,
         "mean_cosine": 1.0,
+        "aligned_pairs": 1.0,
         "order": 1.0 if isinstance(space, Sphere) else length,
         "attention_entropy": 0.0,
         "effective_rank": 1.0,
