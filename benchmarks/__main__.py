@@ -60,12 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             measured[group].append(entry)
             print(line(entry), flush=True)
         print(f"[{group}: {time.perf_counter() - began:.0f} s]", flush=True)
-    tables = markdown(measured, where)
-    print("\n" + tables)
-    if options.markdown:
-        options.markdown.write_text(tables, encoding="utf-8")
-    if options.json:
-        options.json.write_text(json.dumps(as_data(measured, where), indent=1), encoding="utf-8")
+        if options.markdown:  # after every group: all of them take a while
+            options.markdown.write_text(markdown(measured, where), encoding="utf-8")
+        if options.json:
+            options.json.write_text(json.dumps(as_data(measured, where), indent=1), encoding="utf-8")
+    print("\n" + markdown(measured, where))
 
 
 if __name__ == "__main__":

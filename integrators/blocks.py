@@ -6,14 +6,13 @@ replicas side by side; its operations are those of `stages`, in the same order f
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit, types
 from numba.extending import overload
 from numpy.typing import NDArray
 
-from ..particles.backends.compiled.field import CompiledField
 from ..particles.backends.compiled.lanes import (
     doubles,
     from_lanes,
@@ -39,8 +38,8 @@ class Block(NamedTuple):
     room: Room
 
 
-def attempt(field: CompiledField, *arguments: object) -> float:
-    """Try a step as `stages.attempt`; it leaves the room for a stage alone."""
+def attempt(field: Any, *arguments: Any) -> float:
+    """Try a step as `stages.attempt` with a `CompiledField` of many replicas; it leaves the room for a stage alone."""
     radius, rows, nodes, error, low, t, h, x, slopes, _, moved, atol, rtol = arguments
     plan = field.replicas_plan
     norms = np.empty(blocks(plan))
@@ -52,7 +51,7 @@ def attempt(field: CompiledField, *arguments: object) -> float:
     return float(norms.max())  # NaN where one is
 
 
-def layer(field: CompiledField, radius: float, residual: bool, h: float, x: Array, moved: Array) -> bool:
+def layer(field: Any, radius: float, residual: bool, h: float, x: Array, moved: Array) -> bool:
     """moved = retract(x + h f(x)), or retract(h f(x)), arrays (replicas, tokens, dimension); whether all is finite."""
     plan = field.replicas_plan
     finite = np.empty(blocks(plan), np.bool_)
@@ -88,7 +87,8 @@ def _layer(plan, radius, residual, h, x, moved, finite, first, last):
     factor = flat_here.dtype.type(h)
     for number in range(first, last):
         to_lanes(x, number, here)
-        drift_of_block(plan, number, here, there, False, room)
+        tangent = number < 0  # False, but no literal
+        drift_of_block(plan, number, here, there, tangent, room)
         for k in range(flat_there.size):
             flat_there[k] *= factor
         if residual:
@@ -108,7 +108,8 @@ def _velocity_of_block(field, t, x, out):
         return None
 
     def evaluate(field, t, x, out):
-        drift_of_block(field.plan, field.number, x, out, True, field.room)
+        tangent = field.number >= 0  # not the literal True, for which Numba would compile the kernels once more
+        drift_of_block(field.plan, field.number, x, out, tangent, field.room)
 
     return evaluate
 

@@ -198,8 +198,9 @@ class _Run:
 
     def _event_now(self, events: Sequence[Event]) -> Event | None:
         """The first of these events that is true at the depth reached."""
-        t, x = self.now
-        positions = self.all_tokens(x) if events else None
+        if not events:
+            return None
+        t, positions = self.now[0], self.all_tokens(self.now[1])
         return next((event for event in events if event.reached(t, positions, self._speed())), None)
 
     def _speed(self) -> Array | None:

@@ -48,16 +48,14 @@ class Solution:
 
 
 def joined_records(first: dict[str, Any], then: dict[str, Any]) -> dict[str, Any]:
-    """What two fields, used one after the other, have to tell: sums of counts, the largest of errors, all the ways."""
+    """What two fields, used one after the other, have to tell: all the ways, all checks, the largest of numbers."""
     joined = first | then
     for name in first.keys() & then.keys():
         before, after = first[name], then[name]
-        if name == "sums" and not str(before).endswith(str(after)):
-            joined[name] = f"{before}, then {after}"
-        elif name == "sums":
-            joined[name] = before
-        elif name.startswith(("largest", "most")):
-            joined[name] = max(before, after)
-        elif isinstance(after, int):
+        if name == "sums":
+            joined[name] = before if str(before).endswith(str(after)) else f"{before}, then {after}"
+        elif name == "sum_checks":
             joined[name] = before + after
+        elif not isinstance(after, str):
+            joined[name] = max(before, after)
     return joined

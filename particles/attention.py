@@ -197,14 +197,15 @@ class Attention:
 
     def _prepared(
         self, positions: ArrayLike, space: Space, weights: ArrayLike | None, options: EngineOptions
-    ) -> tuple[Array, Any]:
+    ) -> tuple[Any, Any]:
         """The positions with all their axes, and the law as a field for them."""
         from .backends import prepare  # a backend imports this module for the law's type
 
         if options.get("backend") == "torch" and _is_tensor(positions):
             x = _checked_positions(positions, space)
             x = x if str(x.dtype) in _TENSOR_TYPES else x.double()
-            dtype, options = _TENSOR_TYPES[str(x.dtype)], {"device": str(x.device), **options}
+            dtype: Any = _TENSOR_TYPES[str(x.dtype)]
+            options = {"device": str(x.device), **options}
         else:
             x = as_positions(positions, space)
             dtype = x.dtype

@@ -38,6 +38,7 @@ def merged(ensemble: Ensemble, distance: float) -> tuple[Ensemble, Labels]:
     count = int(labels.max()) + 1
     if count == len(labels):
         return ensemble, labels
+    assert ensemble.weights is not None  # an Ensemble fills them in
     weights = np.broadcast_to(ensemble.weights, (1, len(x)))[0]
     total = np.bincount(labels, weights, count)
     shares = np.where(total[labels] > 0, weights, 1.0)  # tokens of no weight at all: their plain mean

@@ -154,7 +154,7 @@ def _write_frames(plan: Plan, path: Path, overwrite: bool, engine: Engine, progr
 
 def engine_of(scenario: Scenario, **options: Unpack[EngineOptions]) -> Engine:
     """How the drift of a scenario is computed: what the scenario says of its sums, and the caller of the rest."""
-    return Engine(**options, sums=scenario.depth.sums, sum_tolerance=scenario.depth.sum_tolerance)
+    return replace(Engine(**options), sums=scenario.depth.sums, sum_tolerance=scenario.depth.sum_tolerance)
 
 
 def provenance(scenario: Scenario, engine: Engine) -> dict[str, Any]:

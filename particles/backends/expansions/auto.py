@@ -146,6 +146,7 @@ class AutoField:
         if self._expansion.last_error > self._allowed:
             self._leave(f"the error of the expansion was {self._expansion.last_error:.3g}, above the tolerance")
         elif self._expansion.exact_rows > SHARE_OF_ROWS * self._arguments[3][1]:
+            self.at_floor = True  # clusters far apart: merged, they are few
             self._leave("too many rows were summed exactly")
 
     def _leave(self, reason: str) -> None:

@@ -247,7 +247,7 @@ class ExpansionField:
 
     def holds(self, positions: Array) -> bool:
         """Whether all positions that are finite lie on the sphere, to rounding or the tolerance."""
-        return self._off(positions) <= max(64 * np.finfo(positions.dtype).eps, self._tolerance)
+        return self._off(positions) <= max(64 * float(np.finfo(positions.dtype).eps), self._tolerance)
 
     def _off(self, positions: Array) -> float:
         lengths = np.sqrt(np.einsum("rtc,rtc->rt", positions, positions)) / self.law.radius

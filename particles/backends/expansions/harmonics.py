@@ -71,8 +71,8 @@ class Orders(NamedTuple):
     norms : (count,) N_lm                    before : (count,) where (l, m - 1) stands
     """
 
-    degrees: Array
-    orders: Array
+    degrees: NDArray[np.integer]
+    orders: NDArray[np.integer]
     steps: Array
     norms: Array
     before: Array

@@ -22,7 +22,7 @@ from ...space import Space, Sphere
 if TYPE_CHECKING:
     from ...attention import Attention
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating]
 ROUNDING = 2.0**-52
 _ORTHOGONAL = 64 * ROUNDING  # how far Q^T K / c may be from a rotation
 

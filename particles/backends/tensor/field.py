@@ -49,7 +49,8 @@ class TensorField:
         """`attend` may be another than that of `differentiable`; weights may be those of more tokens than `shape`."""
         self.device = _device(engine.device)
         self.dtype = {"float64": torch.float64, "float32": torch.float32}[np.dtype(dtype).name]
-        self._law, self._space = law, space
+        self._law: Attention = law
+        self._space: Any = space  # its methods take tensors as well
         self._attend_to = attend
         weights = np.broadcast_to(weights, (shape[0], weights.shape[-1]))
         # equal weights change log Z alone

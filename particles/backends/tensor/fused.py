@@ -51,7 +51,7 @@ def _launch(pairs: Pairs) -> tuple[tuple[int], tuple[Any, ...], dict[str, Any]]:
     rows, lanes = (32, 16 if wide and not small else 32) if double else (64, 32)
     queries, keys, values = (tensor.contiguous() for tensor in (pairs.queries, pairs.keys, pairs.values))
     weighted = pairs.weights is not None
-    weights = pairs.weights.contiguous() if weighted else keys  # not read where there are none
+    weights = keys if pairs.weights is None else pairs.weights.contiguous()  # not read where there are none
     options = {"HEAD": head, "WIDTH": width, "PADDED": padded, "PADDED_WIDTH": padded_width, "SMALL": small}
     options |= {"MASK": _MASKS[pairs.mask], "WEIGHTED": weighted, "ROWS": rows, "LANES": lanes}
     arrays = (queries, keys, values, weights, tokens, others, pairs.ahead)
