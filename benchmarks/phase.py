@@ -67,7 +67,7 @@ def published(start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     for layer in range(LAYERS + 1):
         if layer in DEPTHS:
             aligned = (x @ x.mT >= ALIGNED).sum(dim=(1, 2)) - TOKENS
-            shares.append(float((aligned / pairs).mean()))
+            shares.append(float((aligned.double() / pairs).mean()))
         if layer < LAYERS:
             x = x + STEP * (torch.softmax(BETA * (x @ x.mT), dim=-1) @ x)
             x = x / x.norm(dim=-1, keepdim=True)

@@ -101,7 +101,10 @@ def rows(problem: Problem = Problem(), rounds: int = 7) -> Iterator[Row | LeftOu
 
 
 def as_exact(problem: Problem, error: float, reference: Answer) -> tuple[str, Solve]:
-    """Our dop853 at the loosest tolerance, from the problem's on, whose error is not above this one; and its name."""
+    """Our dop853 at the loosest tolerance, from the problem's on, whose error is not above this one; and its name.
+
+    Where even a thousandth of the tolerance does not do, that one; the rows show both errors.
+    """
     for factor in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000):
         solve = ours(problem.tightened(factor))
         if solve().error(reference) <= error:

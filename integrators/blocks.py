@@ -21,10 +21,11 @@ from ..particles.backends.compiled.lanes import (
     over,
     store_double,
     to_lanes,
+    zeros_beside,
 )
 from ..particles.backends.compiled.replicas import ReplicasPlan, Room, blocks, drift_of_block, make_room
+from ..particles.backends.compiled.vectors import across_sum, load, spread, square_root, store, wide
 from ..particles.backends.compiled.vectors import largest as largest_of
-from ..particles.backends.compiled.vectors import square_root, store, wide
 from .stages import combine, step_of, velocity
 
 Array = NDArray[np.floating]
@@ -64,8 +65,13 @@ def _attempt(plan, radius, rows, nodes, error, low, t, h, x, slopes, moved, atol
     """Try the step of the blocks first..last; norms (blocks,) are their error norms."""
     stages = rows.shape[1]
     room = make_room(plan)
-    here, stage, there = np.empty_like(room.x), np.empty_like(room.x), np.empty_like(room.x)
-    own = np.empty((stages + 1, *room.x.shape), room.x.dtype)
+    tokens, dimension, lanes = room.x.shape
+    here, stage, there = (
+        zeros_beside(x, tokens, dimension),
+        zeros_beside(x, tokens, dimension),
+        zeros_beside(x, tokens, dimension),
+    )
+    own = zeros_beside(x, (stages + 1) * tokens, dimension).reshape(stages + 1, tokens, dimension, lanes)
     for number in range(first, last):
         to_lanes(x, number, here)
         to_lanes(slopes[0], number, own[0])
@@ -82,24 +88,36 @@ def _attempt(plan, radius, rows, nodes, error, low, t, h, x, slopes, moved, atol
 def _layer(plan, radius, residual, h, x, moved, finite, first, last):
     """One layer for the blocks first..last; finite (blocks,) says where all components are."""
     room = make_room(plan)
-    here, there = np.empty_like(room.x), np.empty_like(room.x)
-    flat_here, flat_there = here.reshape(-1), there.reshape(-1)
-    factor = flat_here.dtype.type(h)
+    _, tokens, dimension = x.shape
+    here, there = zeros_beside(x, tokens, dimension), zeros_beside(x, tokens, dimension)
     for number in range(first, last):
         to_lanes(x, number, here)
         tangent = number < 0  # False, but no literal
         drift_of_block(plan, number, here, there, tangent, room)
-        for k in range(flat_there.size):
-            flat_there[k] *= factor
-        if residual:
-            for k in range(flat_there.size):
-                flat_there[k] += flat_here[k]
+        _advance(here, there, here.dtype.type(h), residual)
         _retract(there, radius)
-        wrong = False
-        for k in range(flat_there.size):
-            wrong |= flat_there[k] - flat_there[k] != 0.0  # infinite or NaN
-        finite[number] = not wrong
+        finite[number] = _is_finite(there)
         from_lanes(there, number, moved)
+
+
+@njit(cache=True, error_model="numpy", _nrt=False)
+def _advance(here, there, h, residual):
+    """there = here + h there, or h there without residual connection."""
+    wide()
+    for at in range(0, there.size, lane_count(there)):
+        step = load(there, at) * spread(h)
+        store(there, at, step + load(here, at) if residual else step)
+
+
+@njit(cache=True, error_model="numpy", _nrt=False)
+def _is_finite(x):
+    """Whether all components of a block are: x - x is 0 for a number."""
+    wide()
+    differences = doubles(x, 0.0)
+    for at in range(0, x.size, lane_count(x)):
+        number = load_double(x, at)
+        differences = differences + (number - number)
+    return across_sum(differences) == 0.0
 
 
 @overload(velocity)
@@ -176,4 +194,8 @@ def _error_sums(x, moved, slopes, error, low, atol, rtol, sums):
     store(sums, lanes, low_sum)
 
 
-_block_attempt = njit(step_of(combine, _retract, velocity, _error_norm), cache=True, error_model="numpy")
+_block_attempt = njit(
+    step_of(combine=combine, retract=_retract, velocity=velocity, error_norm=_error_norm),
+    cache=True,
+    error_model="numpy",
+)

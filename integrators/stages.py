@@ -6,6 +6,8 @@ called directly, so that a step of 32 tokens costs one call from Python instead 
 
 from __future__ import annotations
 
+import types as types_of_python
+
 import numpy as np
 from numba import njit, types
 from numba.extending import overload
@@ -98,30 +100,32 @@ def error_norm(x, moved, h, slopes, error, low, atol, rtol):
     return largest
 
 
-def step_of(combine, retract, velocity, error_norm):
-    """The body of a step, made of these operations: of arrays here, of tensors in `tensors`."""
+def attempt(field, radius, rows, nodes, error, low, t, h, x, slopes, stage, moved, atol, rtol):
+    """Try a step of size h from x, whose slope is slopes[0]: fill the other slopes and `moved`; the error norm.
 
-    def attempt(field, radius, rows, nodes, error, low, t, h, x, slopes, stage, moved, atol, rtol):
-        """Try a step of size h from x, whose slope is slopes[0]: fill the other slopes and `moved`; the error norm.
+    rows : (stages + 1, stages), the matrix a of the tableau with the weights b below it; nodes : (stages + 1,),
+    its row sums
 
-        rows : (stages + 1, stages), the matrix a of the tableau with the weights b below it; nodes : (stages + 1,),
-        its row sums
-
-        Stages lie off a sphere by O(h^2), where the velocity is that of the retracted point; only the end of the step
-        is retracted, which keeps the order. The error norm is NaN when anything is not finite, also without error
-        weights.
-        """
-        stages = rows.shape[1]
-        for s in range(1, stages + 1):
-            target = moved if s == stages else stage
-            combine(target, x, h, rows[s], slopes, s)
-            if s == stages:
-                retract(target, radius)
-            velocity(field, t + h * nodes[s], target, slopes[s])
-        return error_norm(x, moved, h, slopes, error, low, atol, rtol)
-
-    return attempt
+    Stages lie off a sphere by O(h^2), where the velocity is that of the retracted point; only the end of the step
+    is retracted, which keeps the order. The error norm is NaN when anything is not finite, also without error
+    weights.
+    """
+    stages = rows.shape[1]
+    for s in range(1, stages + 1):
+        target = moved if s == stages else stage
+        combine(target, x, h, rows[s], slopes, s)
+        if s == stages:
+            retract(target, radius)
+        velocity(field, t + h * nodes[s], target, slopes[s])
+    return error_norm(x, moved, h, slopes, error, low, atol, rtol)
 
 
-attempt = step_of(combine, retract, velocity, error_norm)
+def step_of(**operations):
+    """The same step with other operations under the names combine, retract, velocity and error_norm.
+
+    Not a closure over them: Numba would not find in its cache, in another process, what it has compiled.
+    """
+    return types_of_python.FunctionType(attempt.__code__, {**globals(), **operations}, attempt.__name__)
+
+
 compiled_attempt = njit(attempt, cache=True, error_model="numpy")

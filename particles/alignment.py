@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
+from numba.cpython.unsafe.tuple import tuple_setitem
 from numpy.typing import NDArray
 
-from .backends.compiled.lanes import lane_count, over, to_lanes, where_at_least
+from .backends.compiled.lanes import lane_count, over, to_lanes, where_at_least, zeros_beside
 from .backends.compiled.schedule import default_threads, in_parallel
 from .backends.compiled.vectors import (
     across_sum,
@@ -26,6 +27,7 @@ from .backends.compiled.vectors import (
     wide,
 )
 
+TOGETHER = 4  # pairs whose cosines are computed side by side
 ROWS = 512  # tokens whose pairs one thread adds up at a time
 
 
@@ -63,12 +65,14 @@ def _sum_blocks(positions, weights, cosine, sums, first, last):
     wide()
     replicas, tokens, dimension = positions.shape
     width = lane_count(sums)
-    x, weight, found = np.empty((tokens, dimension, width)), np.empty((tokens, 1, width)), np.empty(width)
+    # behind the last token zeros, whose weights are zero too
+    x, weight = zeros_beside(sums, tokens + TOGETHER, dimension), zeros_beside(sums, tokens + TOGETHER, 1)
+    found = np.empty(width)
     one, nothing, least = spread(1.0), spread(0.0), spread(cosine)
     for block in range(first, last):
-        to_lanes(positions, block, x)
+        to_lanes(positions, block, x[:tokens])
         if block == first or weights.shape[0] > 1:
-            to_lanes(weights, block if weights.shape[0] > 1 else 0, weight)
+            to_lanes(weights, block if weights.shape[0] > 1 else 0, weight[:tokens])
         for i in range(tokens):
             square = nothing
             for c in range(dimension):
@@ -80,13 +84,17 @@ def _sum_blocks(positions, weights, cosine, sums, first, last):
                 store(x, at, over(load(x, at), length))
         total = nothing
         for i in range(tokens):
-            aligned = nothing
-            for j in range(i + 1, tokens):
-                dot = nothing
+            aligned = (nothing, nothing, nothing, nothing)
+            for j in range(i + 1, tokens, TOGETHER):
+                dot = (nothing, nothing, nothing, nothing)
                 for c in range(dimension):
-                    dot = dot + load(x, (i * dimension + c) * width) * load(x, (j * dimension + c) * width)
-                aligned = aligned + where_at_least(dot, least, load(weight, j * width), nothing)
-            total = total + load(weight, i * width) * aligned
+                    mine = load(x, (i * dimension + c) * width)
+                    for u in range(TOGETHER):
+                        dot = tuple_setitem(dot, u, dot[u] + mine * load(x, ((j + u) * dimension + c) * width))
+                for u in range(TOGETHER):
+                    near = where_at_least(dot[u], least, load(weight, (j + u) * width), nothing)
+                    aligned = tuple_setitem(aligned, u, aligned[u] + near)
+            total = total + load(weight, i * width) * ((aligned[0] + aligned[1]) + (aligned[2] + aligned[3]))
         store(found, 0, total)
         for lane in range(min(width, replicas - block * width)):
             sums[block * width + lane] = found[lane]

@@ -119,7 +119,8 @@ class CompiledField:
     def over_blocks(self, work: Callable[[int, int], object], drifts: int = 1) -> None:
         """Call work(first, last) on ranges of the blocks of `replicas_plan`, on threads; it computes so many drifts."""
         assert self.replicas_plan is not None
-        in_parallel(work, replicas.blocks(self.replicas_plan), 0.5 * drifts * self._attend_cost, self._threads)
+        cost = drifts * (self._project_cost + self._attend_cost)
+        in_parallel(work, replicas.blocks(self.replicas_plan), cost, self._threads)
 
     def _project(self, plan, positions: Array, tangent: bool) -> None:
         project, units = self._kernels.project, self._kernels.token_units(plan)

@@ -9,6 +9,7 @@ What has to be computed in float64 for float32 replicas too, norms, is done with
 
 from __future__ import annotations
 
+import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
@@ -112,6 +113,16 @@ def _places(lanes: int, half: int, shift: int) -> ir.Constant:
     """Which lanes of two vectors, one behind the other, a swap takes."""
     taken = [shift + (k if not k & half else lanes + k - half) for k in range(lanes)]
     return ir.Constant(ir.VectorType(ir.IntType(32), lanes), taken)
+
+
+@njit(cache=True, nogil=True)
+def zeros_beside(like, rows, columns):
+    """Zeros (rows, columns, lanes) of the type of `like`, starting where a register's worth of memory starts."""
+    lanes = lane_count(like)
+    size = rows * columns * lanes
+    memory = np.zeros(size + lanes, like.dtype)
+    first = -memory.ctypes.data % (lanes * like.itemsize) // like.itemsize
+    return memory[first : first + size].reshape(rows, columns, lanes)
 
 
 @njit(cache=True, nogil=True)

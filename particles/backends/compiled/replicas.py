@@ -19,11 +19,13 @@ from numba.cpython.unsafe.tuple import tuple_setitem
 from numpy.typing import NDArray
 
 from .exponential import exp2
-from .lanes import from_lanes, lane_count, to_lanes
+from .lanes import from_lanes, lane_count, to_lanes, zeros_beside
 from .pair_sums import CHUNK, LEAST_SUM32, LEAST_SUM64
 from .pairs import MARGIN32, MARGIN64, PairsPlan, attend, project
 from .plan import CAUSAL, NO_MASK, WITHOUT_SELF
 from .vectors import (
+    across_max,
+    across_sum,
     aligned_zeros,
     divide,
     fma,
@@ -45,7 +47,7 @@ class ReplicasPlan(NamedTuple):
     """The law, for blocks of replicas.
 
     pairs   : the same law, token by token
-    weights : (blocks, tokens, lanes)
+    weights : (blocks, tokens, lanes), or (1, tokens, lanes) where all replicas have the same
     positions, drifts : (replicas, tokens, dimension), room for replicas that are given to `pairs`
     """
 
@@ -60,7 +62,7 @@ class Room(NamedTuple):
     """Where one block at a time is computed.
 
     points : (tokens, dimension + 1, lanes)              the retracted positions and 1
-    query  : (tokens, head_dimension, lanes)             bound : (tokens, lanes)
+    query  : (tokens, head_dimension, lanes)             bound : (tokens, 1, lanes)
     keys   : (tokens + TOGETHER, head_dimension + value_dimension + 1, lanes)   k_j, a_j v_j, a_j; zero at the end
     sums   : (tokens + TOGETHER, value_dimension + 1, lanes)                    sum_j w_ij a_j v_j, sum_j w_ij a_j
     joined : (tokens, heads * value_dimension + 1, lanes)                       the values of all heads and 1
@@ -89,10 +91,10 @@ def make_plan(pairs: PairsPlan, shape: tuple[int, ...]) -> ReplicasPlan:
     """The plan for ensembles of `shape`."""
     replicas, tokens, _ = shape
     dtype = pairs.weights.dtype
-    blocks = -(-replicas // pairs.lanes)
-    weights = aligned_zeros((blocks, tokens, 1, pairs.lanes), dtype)
     given = np.ascontiguousarray(pairs.weights[:, :tokens, None])
-    for block in range(blocks):
+    different = -(-replicas // pairs.lanes) if (given != given[:1]).any() else 1
+    weights = aligned_zeros((different, tokens, 1, pairs.lanes), dtype)
+    for block in range(different):
         to_lanes(given, block, weights[block])
     return ReplicasPlan(
         lanes=pairs.lanes,
@@ -105,26 +107,27 @@ def make_plan(pairs: PairsPlan, shape: tuple[int, ...]) -> ReplicasPlan:
 
 def blocks(plan: ReplicasPlan) -> int:
     """How many blocks there are."""
-    return plan.weights.shape[0]
+    return -(-plan.positions.shape[0] // plan.lanes)
 
 
 @njit(cache=True, nogil=True)
 def make_room(plan):
     """Room for one block."""
-    like = plan.weights
-    tokens, lanes = plan.weights.shape[1], plan.weights.shape[2]
+    like, tokens, dimension = plan.weights, plan.weights.shape[1], plan.positions.shape[2]
     d, dv, heads = len(plan.pairs.like), len(plan.pairs.values), plan.pairs.query.shape[1]
-    dimension = plan.positions.shape[2]
-    return Room(
-        np.ones((tokens, dimension + 1, lanes), like.dtype),
-        np.zeros((tokens, d, lanes), like.dtype),
-        np.zeros((tokens, lanes), like.dtype),
-        np.zeros((tokens + TOGETHER, d + dv + 1, lanes), like.dtype),
-        np.zeros((tokens + TOGETHER, dv + 1, lanes), like.dtype),
-        np.ones((tokens, heads * dv + 1, lanes), like.dtype),
-        np.zeros((tokens, dimension, lanes), like.dtype),
-        np.zeros((tokens, dimension, lanes), like.dtype),
+    room = Room(
+        points=zeros_beside(like, tokens, dimension + 1),
+        query=zeros_beside(like, tokens, d),
+        bound=zeros_beside(like, tokens, 1),
+        keys=zeros_beside(like, tokens + TOGETHER, d + dv + 1),
+        sums=zeros_beside(like, tokens + TOGETHER, dv + 1),
+        joined=zeros_beside(like, tokens, heads * dv + 1),
+        x=zeros_beside(like, tokens, dimension),
+        f=zeros_beside(like, tokens, dimension),
     )
+    room.points[:, dimension] = 1
+    room.joined[:, heads * dv] = 1
+    return room
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -148,7 +151,7 @@ def drift_of_block(plan, block, x, out, tangent, room):
     lowest = spread(like[0]) - spread(like[0] + x.dtype.type(np.inf))  # minus the least of all sums
     total = spread(like[0])  # NaN where one is
     for h in range(heads):
-        _project(like, values, p.matrices, p.shared_bound, plan.weights, block, h, room)
+        _project(like, values, p.matrices, p.shared_bound, plan.weights, block % plan.weights.shape[0], h, room)
         if p.shared_bound:
             _sum_both(like, values, room.query, room.bound, room.keys, room.sums)
         else:
@@ -159,14 +162,15 @@ def drift_of_block(plan, block, x, out, tangent, room):
             total = total + partition
         _normalise(like, values, p.softmax, p.shift, p.shared_bound, room.bound, room.sums, room.joined, h)
     _finish(like, p.output, p.radius, room.points, room.joined, tangent, out)
-    store(room.bound, 0, lowest)
-    store(room.sums, 0, total)
     least = LEAST_SUM64 if x.itemsize == 8 else LEAST_SUM32
-    for lane in range(p.lanes):
-        replica = block * p.lanes + lane
-        sound = -room.bound[0, lane] > least and not np.isnan(room.sums[0, 0, lane])
-        if not sound and replica < plan.positions.shape[0]:
-            _alone(plan, replica, lane, x, out, tangent)
+    if not (across_max(lowest) < -least and across_sum(total) < np.inf):
+        store(room.bound, 0, lowest)
+        store(room.sums, 0, total)
+        for lane in range(p.lanes):
+            replica = block * p.lanes + lane
+            sound = room.bound[0, 0, lane] < -least and room.sums[0, 0, lane] < np.inf
+            if not sound and replica < plan.positions.shape[0]:
+                _alone(plan, replica, lane, x, out, tangent)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -335,7 +339,7 @@ def _normalise(like, values, softmax, shift, shared_bound, bound, sums, joined, 
         else:
             if i == 0 or not shared_bound:
                 for lane in range(lanes):  # in two steps, as in `pairs`
-                    bound[i, lane] = np.exp2(0.5 * (bound[i, lane] - shift))
+                    bound[i, 0, lane] = np.exp2(0.5 * (bound[i, 0, lane] - shift))
                 root = load(bound, i * lanes)
             for c in range(dv):
                 store(joined, to + c * lanes, root * (root * load(sums, at + c * lanes)))
