@@ -19,12 +19,14 @@ from multiprocessing.connection import wait as wait_for
 from typing import Any
 
 from ..errors import InvalidInput, MissingExtra, TrajectoryError
+from ..interrupts import noted
 from .grid import Value
 from .points import Outcome, Study, compute, failure
 
 Points = Iterable[tuple[int, dict[str, Value]]]
 Outcomes = Generator[tuple[int, Outcome], None, None]
 
+HEED = 0.1  # seconds within which Ctrl-C is heeded
 WAITING = 2  # points handed to each process, so that none waits for the next
 LOST = 5  # times that a point is given to the cluster again when Dask gives up because its workers die
 
@@ -32,7 +34,7 @@ LOST = 5  # times that a point is given to the cluster again when Dask gives up 
 def in_this_process(study: Study, points: Points) -> Outcomes:
     """One point after the other."""
     for number, changes in points:
-        yield number, compute(study, changes)
+        yield from _kept(number, compute(study, changes))
 
 
 def in_processes(study: Study, points: Points, workers: int) -> Outcomes:
@@ -48,13 +50,15 @@ def in_processes(study: Study, points: Points, workers: int) -> Outcomes:
     try:
         with _deaf():  # the executor starts a process with each of the first tasks
             _submit(executor, study, remaining, running, workers)
-        while True:
-            _submit(executor, study, remaining, running, WAITING * workers - len(running))
-            if not running:
-                return
-            ready, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in sorted(ready, key=running.__getitem__):
-                yield running.pop(future), future.result()
+        with noted() as called:  # the executor's locks would not survive a KeyboardInterrupt
+            while not called.is_set():
+                _submit(executor, study, remaining, running, WAITING * workers - len(running))
+                if not running:
+                    return
+                ready, _ = wait(running, HEED, FIRST_COMPLETED)
+                for future in sorted(ready, key=running.__getitem__):
+                    yield running.pop(future), future.result()
+            raise KeyboardInterrupt
     except BrokenProcessPool:
         raise TrajectoryError(
             "a worker process died, maybe for lack of memory: try fewer workers. In a Python script, call sweep() "
@@ -104,12 +108,20 @@ def on_cluster(study: Study, points: Points, address: str) -> Outcomes:
                 outcome = failure(error)
             except CancelledError:
                 raise TrajectoryError(f"the Dask scheduler at {address} was lost") from None
-            yield number, outcome
+            yield from _kept(number, outcome)
 
 
 def cores() -> int:
     """The processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _kept(number: int, outcome: Outcome) -> Outcomes:
+    """Hand over an outcome, and raise KeyboardInterrupt for a Ctrl-C only when it has been written."""
+    with noted() as called:
+        yield number, outcome
+    if called.is_set():
+        raise KeyboardInterrupt
 
 
 def _submit(

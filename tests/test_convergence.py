@@ -211,6 +211,7 @@ def test_saved_between_steps_frames_are_as_exact_as_the_end(method, problem):
         assert relative_error(frame, exact(problem, fraction)) < 5e-7
 
 
+@pytest.mark.slow
 @problems
 @pytest.mark.parametrize("method", [*METHODS, "layers"])
 def test_float32_tokens_stay_float32_and_near_those_of_float64(method, problem):

@@ -250,6 +250,7 @@ def test_a_replica_moves_as_alone(dimension):
         np.testing.assert_array_equal(law.drift(x[replica], space=space, sums=KINDS[dimension]), together[replica])
 
 
+@pytest.mark.slow
 @dimensions
 def test_float32_tokens_get_a_drift_rounded_once(dimension):
     space = Sphere(dimension)

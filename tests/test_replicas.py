@@ -8,6 +8,8 @@ from attndyn.particles.backends.compiled.vectors import lanes
 from attndyn.particles.ensemble import checked_weights
 
 TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
+# kernels of float32 take as long to compile as those of float64
+dtypes = pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
 LANES = lanes(np.float64)
 MATRICES = np.random.default_rng(7).standard_normal((4, 4, 3))
 WIDE = {"query": MATRICES[0], "key": MATRICES[1], "value": MATRICES[2], "output": MATRICES[3].T}
@@ -50,7 +52,7 @@ def computed(which, law, space, x, weights=None, **engine):
     return out
 
 
-@pytest.mark.parametrize("dtype", TOLERANCE)
+@dtypes
 @pytest.mark.parametrize("kind", ["equal", "shared", "per replica"])
 @pytest.mark.parametrize("name", LAWS)
 def test_the_drift_is_that_of_the_reference(name, kind, dtype):
@@ -69,7 +71,7 @@ def test_the_drift_is_that_of_the_reference(name, kind, dtype):
             assert error <= TOLERANCE[dtype] * np.linalg.norm(scale, axis=-1).max()
 
 
-@pytest.mark.parametrize("dtype", TOLERANCE)
+@dtypes
 @pytest.mark.parametrize("name", LAWS)
 def test_a_replica_has_the_bits_it_has_alone_however_many_there_are(name, dtype):
     law, dimension = LAWS[name]
@@ -151,7 +153,7 @@ def in_python(monkeypatch):
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("space", [Sphere(2, 1.5), Euclidean(2)], ids=["sphere", "R^d"])
-@pytest.mark.parametrize("dtype", TOLERANCE)
+@dtypes
 def test_steps_of_blocks_give_the_bits_of_steps_in_python(in_python, way, space, dtype):
     tokens = Ensemble.uniform(Sphere(2), 11, replicas=3 * LANES + 2, seed=3, dtype=dtype).positions
     ensemble = Ensemble(tokens, space)

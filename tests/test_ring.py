@@ -21,7 +21,7 @@ MEMBER = Path(__file__).with_name("ring_member.py")
 SMALL = {"tokens.count": 31, "depth.time": 3.0, "save.every": 0.5}
 
 
-@pytest.fixture(scope="module", params=[2, 3])
+@pytest.fixture(scope="module", params=[2, pytest.param(3, marks=pytest.mark.slow)])
 def errors(request, tmp_path_factory):
     """The errors that `ring_member` finds on so many processes."""
     meeting = f"file://{tmp_path_factory.mktemp('ring')}/meeting"
@@ -59,6 +59,7 @@ def test_a_run_on_three_processes_is_the_run_on_one(tmp_path):
         assert progress[-1] == 3.0
 
 
+@pytest.mark.slow
 def test_a_network_with_a_causal_mask_ends_on_two_processes_as_on_one(tmp_path):
     changes = {"tokens.count": 21, "depth.layers": 6, "depth.step": 0.5, "attention.mask": "causal"}
     scenario = load("multi-head-random").override(changes | {"save.every": 0.5})
@@ -115,6 +116,7 @@ def test_ctrl_c_ends_all_processes_and_keeps_what_was_written(long_run):
     assert not Path(f"/proc/{peers[0]}").exists()
 
 
+@pytest.mark.slow
 def test_a_lost_process_ends_the_run_with_one_line_and_the_frames_stand(long_run):
     process, out = long_run()
     (peer,) = peers_of(process)
@@ -127,6 +129,7 @@ def test_a_lost_process_ends_the_run_with_one_line_and_the_frames_stand(long_run
         assert trajectory.status.startswith("failed: a process of the run was lost") and len(trajectory) > 1
 
 
+@pytest.mark.slow
 def test_torchrun_starts_a_ring_whose_first_process_writes(tmp_path):
     out = tmp_path / "launched.h5"
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "attndyn.cli", "run"]

@@ -168,6 +168,7 @@ def test_a_sweep_without_a_file_is_temporary(scenario):
 # what goes wrong
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # that it overflows is what is wanted
 def test_a_point_that_fails_is_recorded_and_the_others_go_on(scenario, tmp_path):
     blowing = scenario.override({**BLOWUP, "depth.time": 40.0})
     with sweep(blowing, {"attention.beta": [-1.0, 1.0, -0.5]}, out=tmp_path / "a.h5", **REFERENCE) as result:

@@ -10,7 +10,6 @@ The process group is torch.distributed's, which must have been started (`scenari
 
 from __future__ import annotations
 
-import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
 from ....errors import AttndynError, InvalidInput
+from ....interrupts import noted
 from ...space import Space
 from ..engine import Engine
 from . import rows
@@ -44,20 +44,11 @@ def listening() -> Iterator[None]:
     A process that left by itself would leave the others waiting for it. The second Ctrl-C ends the process at once.
     """
 
-    def note(*_: object) -> None:
-        if _called.is_set():
-            raise KeyboardInterrupt
-        _called.set()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only there can signals be set
-        return
     _called.clear()
-    heard = signal.signal(signal.SIGINT, note)
     try:
-        yield
+        with noted(_called):
+            yield
     finally:
-        signal.signal(signal.SIGINT, heard)
         _called.clear()
 
 
