@@ -20,6 +20,7 @@ class Arithmetic(Protocol):
     load    : a state of one's own from an array         host : the array of a state, not to be written to
     zeros   : (copies, *shape of like), on the same device; without copies as `like`
     combine, retract, attempt : see `stages`             finite : whether all components are
+    fill_slopes : what `attempt` did not write of the slopes of the same step
     """
 
     def load(self, positions: Array) -> State: ...
@@ -35,6 +36,8 @@ class Arithmetic(Protocol):
     def retract(self, x: State, radius: float) -> None: ...
 
     def attempt(self, field: Field, *arguments: Any) -> float: ...
+
+    def fill_slopes(self, field: Field, *arguments: Any) -> None: ...
 
 
 class Arrays:
@@ -69,6 +72,13 @@ class Arrays:
         if plan is None:
             return stages.attempt(field, *arguments)
         return stages.compiled_attempt(plan, *arguments)
+
+    def fill_slopes(self, field: Field, *arguments: Any) -> None:
+        """Of many small replicas a step without error estimate is taken once more, keeping its slopes."""
+        if getattr(field, "replicas_plan", None) is not None and not arguments[3].any():
+            from . import blocks  # its kernels are for many small replicas alone
+
+            blocks.attempt(field, *arguments, every_slope=True)
 
 
 def arithmetic_of(field: Field, engine: Engine) -> Arithmetic:

@@ -39,14 +39,18 @@ class Block(NamedTuple):
     room: Room
 
 
-def attempt(field: Any, *arguments: Any) -> float:
-    """Try a step as `stages.attempt` with a `CompiledField` of many replicas; it leaves the room for a stage alone."""
+def attempt(field: Any, *arguments: Any, every_slope: bool = False) -> float:
+    """Try a step as `stages.attempt` with a `CompiledField` of many replicas; it leaves the room for a stage alone.
+
+    Without an error estimate only the last slope is written, unless every slope is asked for.
+    """
     radius, rows, nodes, error, low, t, h, x, slopes, _, moved, atol, rtol = arguments
     plan = field.replicas_plan
     norms = np.empty(blocks(plan))
+    kept = 1 if every_slope or error.any() else len(rows) - 1
 
     def work(first: int, last: int) -> None:
-        _attempt(plan, radius, rows, nodes, error, low, t, h, x, slopes, moved, atol, rtol, norms, first, last)
+        _attempt(plan, radius, rows, nodes, error, low, t, h, x, slopes, moved, atol, rtol, norms, kept, first, last)
 
     field.over_blocks(work, drifts=len(rows))
     return float(norms.max())  # NaN where one is
@@ -61,8 +65,8 @@ def layer(field: Any, radius: float, residual: bool, h: float, x: Array, moved: 
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _attempt(plan, radius, rows, nodes, error, low, t, h, x, slopes, moved, atol, rtol, norms, first, last):
-    """Try the step of the blocks first..last; norms (blocks,) are their error norms."""
+def _attempt(plan, radius, rows, nodes, error, low, t, h, x, slopes, moved, atol, rtol, norms, kept, first, last):
+    """Try the step of the blocks first..last; norms (blocks,) are their error norms. Slopes kept.. are written."""
     stages = rows.shape[1]
     room = make_room(plan)
     tokens, dimension, lanes = room.x.shape
@@ -80,7 +84,7 @@ def _attempt(plan, radius, rows, nodes, error, low, t, h, x, slopes, moved, atol
             block, radius, rows, nodes, error, low, t, h, here, own, stage, there, atol, rtol
         )
         from_lanes(there, number, moved)
-        for s in range(1, stages + 1):
+        for s in range(kept, stages + 1):
             from_lanes(own[s], number, slopes[s])
 
 
@@ -152,6 +156,8 @@ def _retract(x, radius):
 @njit(cache=True, error_model="numpy")
 def _error_norm(x, moved, h, slopes, error, low, atol, rtol):
     """`stages.error_norm` of a block."""
+    if not np.any(error):  # what is not finite in a slope is not finite at the end of the step
+        return 0.0 if _is_finite(moved) and _is_finite(slopes[slopes.shape[0] - 1]) else np.nan
     sums = np.empty((2, x.shape[2]))
     _error_sums(x, moved, slopes, error, low, atol, rtol, sums)
     largest = 0.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..particles.backends import Field
@@ -52,15 +54,13 @@ class RungeKutta:
         """Try a step from x, leaving its end in `moved`; the error norm, at most 1 when it is good enough."""
         self._dense_ready = False
         self.evaluations += self._stages
-        return self.arithmetic.attempt(
-            self.field, self._radius, self._rows, self._nodes, self._error, self._low, t, h,
-            x, self._slopes, self._stage, self.moved, *self._tolerances,
-        )  # fmt: skip
+        return self.arithmetic.attempt(*self._arguments(t, h, x))
 
     def interpolate(self, t: float, h: float, x: State, theta: float, out: State) -> None:
         """The state at t + theta h inside the step just tried from x, retracted."""
         tableau, combine = self.tableau, self.arithmetic.combine
         if not self._dense_ready:
+            self.arithmetic.fill_slopes(*self._arguments(t, h, x))
             first = tableau.stages + 1
             for number, row in enumerate(tableau.extra):
                 combine(self._stage, x, h, row, self._slopes, first + number)
@@ -73,3 +73,9 @@ class RungeKutta:
     def accept(self, t: float) -> None:
         """The step just tried is taken: its last slope is the first of the next."""
         self._first[...] = self._last
+
+    def _arguments(self, t: float, h: float, x: State) -> tuple[Any, ...]:
+        return (
+            self.field, self._radius, self._rows, self._nodes, self._error, self._low, t, h,
+            x, self._slopes, self._stage, self.moved, *self._tolerances,
+        )  # fmt: skip

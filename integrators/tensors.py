@@ -46,6 +46,9 @@ class Tensors:
         """Try a step."""
         return self._step(field, *arguments)
 
+    def fill_slopes(self, field: Any, *arguments: Any) -> None:
+        """All are there."""
+
     def _error_norm(
         self,
         x: Tensor,

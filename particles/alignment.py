@@ -38,8 +38,9 @@ def aligned_weight(
 
     positions : (replicas, tokens, dimension)    weights : (1 or replicas, tokens)
 
-    A token at the origin has no direction: its cosine with every token is 0.
+    A token at the origin has no direction: its cosine with every token is 0. NaN where a token is not finite.
     """
+    positions = np.ascontiguousarray(positions, np.float64)
     replicas, tokens, dimension = positions.shape
     threads = threads or default_threads()
     width = lanes(np.float64)
@@ -56,7 +57,7 @@ def aligned_weight(
     parts = np.empty((replicas, -(-tokens // ROWS)))
     _direct(positions, directions)
     in_parallel(lambda a, b: _sum_parts(directions, beside, cosine, tokens, parts, a, b), parts.size, cost, threads)
-    return parts.sum(axis=1)
+    return np.where(np.isfinite(positions).all(axis=(1, 2)), parts.sum(axis=1), np.nan)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -73,16 +74,17 @@ def _sum_blocks(positions, weights, cosine, sums, first, last):
         to_lanes(positions, block, x[:tokens])
         if block == first or weights.shape[0] > 1:
             to_lanes(weights, block if weights.shape[0] > 1 else 0, weight[:tokens])
+        total = nothing
         for i in range(tokens):
             square = nothing
             for c in range(dimension):
                 part = load(x, (i * dimension + c) * width)
                 square = square + part * part
+                total = total + (part - part)  # NaN unless it is a number
             length = where_at_least(nothing, square, one, square_root(square))
             for c in range(dimension):
                 at = (i * dimension + c) * width
                 store(x, at, over(load(x, at), length))
-        total = nothing
         for i in range(tokens):
             aligned = (nothing, nothing, nothing, nothing)
             for j in range(i + 1, tokens, TOGETHER):

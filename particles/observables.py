@@ -141,8 +141,8 @@ def aligned_pairs(ensemble: Ensemble, threads: int | None = None) -> Array:
     weights = weights / weights.max(axis=1, keepdims=True)  # equal ones become 1: pairs are counted, without rounding
     pairs = np.einsum("rn,rn->r", weights[:, 1:], np.cumsum(weights[:, :-1], axis=1))
     aligned = aligned_weight(ensemble.positions, weights, ALIGNED, threads)
-    shares = np.divide(aligned, pairs, out=np.ones_like(aligned), where=pairs > 0)
-    return np.where(np.isfinite(ensemble.positions).all(axis=(1, 2)), shares, np.nan)
+    # one token alone: 1, or NaN as the others
+    return np.divide(aligned, pairs, out=aligned + 1.0, where=pairs > 0)
 
 
 def order(ensemble: Ensemble) -> Array:
