@@ -33,7 +33,7 @@ def _where(replica: np.intp, token: np.intp, x: Array) -> str:
 
 
 def _cause(law: Attention) -> str:
-    if law.normalisation == "none":
+    if law.normalisation.name == "none":
         return (
             f"; unnormalised attention grows like exp(beta |x|^2), here beta = {law.beta:g}: "
             "shift rescales its time, a sphere bounds its tokens"

@@ -1,19 +1,19 @@
 """The attention law: how a token moves in the field of the others.
 
     q_i = Q x_i + b_q,   k_j = K x_j + b_k,   v_j = V x_j + b_v           (each split into heads by rows)
-    s_ij = beta <q_i, k_j>                                                for each head
-    softmax:       f_i = O concat_heads( sum_j P_ij v_j ) + b_o,   P_ij = a_j exp(s_ij) / Z_i
-    unnormalised:  f_i = O concat_heads( sum_j a_j exp(s_ij - shift) v_j ) + b_o
+    s_ij = score(q_i, k_j) + log pi_ij                                    for each head; by default beta <q_i, k_j>
+    w_ij = normalisation of row i of s, with token weights a_j m_ij       by default a_j m_ij exp(s_ij) / Z_i
+    f_i  = O concat_heads( sum_j w_ij v_j ) + b_o                         times the gate of x_i, where there is one
 
-with token weights a_j and Z_i = sum_k a_k exp(s_ik), the sums over the tokens j that the mask lets i see. On a
-sphere the drift is the tangential part P_x f. Source: arXiv:2007.02876, arXiv:2312.10794.
+A law is put together from small parts, each with a module of its own: `scores`, `priors`, `normalisations`, `masks`
+(m_ij) and `gates`. On a sphere the drift is the tangential part P_x f. Source: arXiv:2007.02876, arXiv:2312.10794.
 """
 
 from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Unpack
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,16 +21,20 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import InvalidInput
 from .backends.engine import Engine, EngineOptions
 from .ensemble import checked_weights
+from .gates import Gate
+from .masks import MASKS, as_mask
+from .normalisations import NORMALISATIONS, Hardmax, Unnormalised, as_normalisation
+from .priors import as_prior
+from .scores import SCORES, Metric, as_score
 from .space import Space
-
-if TYPE_CHECKING:
-    pass
 
 Array = NDArray[np.floating]
 Matrix = float | NDArray[np.floating]
 
-NORMALISATIONS = ("softmax", "none")
-MASKS = ("none", "causal", "without-self")
+__all__ = ["MASKS", "NORMALISATIONS", "SCORES", "Attention", "Projections", "as_positions"]
+# what the fastest kernels of all backends are for
+_PLAIN = {"score": ("dot", "scaled-dot"), "normalisation": ("softmax", "none")}
+_PLAIN_MASKS = ("none", "causal", "without-self")
 _TENSOR_TYPES = {"torch.float64": np.float64, "torch.float32": np.float32}
 
 
@@ -60,19 +64,24 @@ class Projections(NamedTuple):
 class Attention:
     """One attention law.
 
-    beta          : the inverse temperature, any finite number
+    beta          : the inverse temperature, any number; inf is the limit of softmax, hardmax
     heads         : query, key and value are split by rows into this many heads
     query, key    : a number c for c times the identity, or (heads * head_dimension, dimension)
     value         : a number, or (heads * value_dimension, dimension)
     output        : None for the plain concatenation of the heads, or (dimension, heads * value_dimension)
     *_bias        : None, or as many numbers as the matrix has rows
-    normalisation : "softmax" or "none" (unnormalised)
-    mask          : "none", "causal" (token i sees j <= i) or "without-self" (i sees j != i)
+    score         : a name of `scores.SCORES`, or one with numbers of its own, as scores.Student(3.0)
+    normalisation : a name of `normalisations.NORMALISATIONS`, "sparsemax", or one as normalisations.Entmax(1.3)
+    mask          : "none", "causal" (token i sees j <= i), "without-self" (i sees j != i), or one of `masks`
+    prior         : None, "alibi", or one of `priors`, added to every score
+    rotary        : None, or the base (10 000 in transformers) of the angles by which queries and keys of token i are
+                    turned: `priors.rotated`
+    gate          : None, or a `gates.Gate`
     shift         : unnormalised only: the drift is multiplied by exp(-shift), that is, time is counted in
                     units of exp(-shift). Its growth like exp(beta r^2) is tamed by shift = beta r^2.
 
-    A token that sees nobody (one token without self) has drift zero. Raises InvalidInput for values out of range;
-    shapes are checked against the tokens' dimension when the law is used.
+    A token that sees nobody (one token without self) has drift zero. Raises InvalidInput for values out of range, or
+    parts that do not go together; shapes are checked against the tokens' dimension when the law is used.
     """
 
     beta: float = 1.0
@@ -85,19 +94,18 @@ class Attention:
     key_bias: Array | None = None
     value_bias: Array | None = None
     output_bias: Array | None = None
-    normalisation: Literal["softmax", "none"] = "softmax"
-    mask: Literal["none", "causal", "without-self"] = "none"
+    score: Any = "dot"  # these four are given as a part or its name, and hold the part
+    normalisation: Any = "softmax"
+    mask: Any = "none"
+    prior: Any = None
+    rotary: float | None = None
+    gate: Gate | None = None
     shift: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("beta", "shift"):
-            object.__setattr__(self, name, _checked_number(name, getattr(self, name)))
+        self._put_together()
         if not isinstance(self.heads, (int, np.integer)) or self.heads < 1:
             raise InvalidInput(f"heads must be an integer of at least 1; got {self.heads!r}")
-        _check_choice("normalisation", self.normalisation, NORMALISATIONS)
-        _check_choice("mask", self.mask, MASKS)
-        if self.normalisation == "softmax" and self.shift != 0.0:
-            raise InvalidInput("shift rescales the time of unnormalised attention; softmax does not change with it")
         for name in ("query", "key", "value", "output"):
             matrix = getattr(self, name)
             if name != "output" and np.isscalar(matrix):
@@ -109,13 +117,73 @@ class Attention:
             if bias is not None:
                 object.__setattr__(self, name, _checked_array(name, bias, axes=1))
 
+    def _put_together(self) -> None:
+        """Replace the names of parts by the parts, and check those that belong together."""
+        parts: dict[str, Any] = {
+            "score": as_score(self.score),
+            "normalisation": as_normalisation(self.normalisation),
+            "mask": as_mask(self.mask),
+            "prior": as_prior(self.prior),
+            "shift": _checked_number("shift", self.shift),
+        }
+        if isinstance(self.beta, (int, float)) and self.beta == np.inf:
+            if parts["normalisation"].name not in ("softmax", "hardmax"):
+                raise InvalidInput(f"beta = inf is the limit of softmax; got {parts['normalisation'].name}")
+            parts |= {"normalisation": Hardmax(), "beta": np.inf}
+        else:
+            parts["beta"] = _checked_number("beta", self.beta)
+        if isinstance(parts["normalisation"], Unnormalised):
+            shift = parts["shift"] or parts["normalisation"].shift
+            parts |= {"normalisation": Unnormalised(shift), "shift": shift}
+        elif parts["shift"] != 0.0:
+            raise InvalidInput(
+                f"shift rescales the time of unnormalised attention; got it with {parts['normalisation'].name}"
+            )
+        if parts["normalisation"].name == "sinkhorn" and not parts["mask"].symmetric:
+            raise InvalidInput(
+                f"sinkhorn needs a symmetric mask, for its columns have a sum as well; got {parts['mask'].name}"
+            )
+        if parts["normalisation"].name == "sinkhorn" and parts["prior"] is not None and not parts["prior"].symmetric:
+            raise InvalidInput("sinkhorn needs a symmetric prior, for its columns have a sum as well")
+        if self.rotary is not None and not (_checked_number("rotary", self.rotary) > 1.0):
+            raise InvalidInput(f"rotary must be a base above 1; got {self.rotary!r}")
+        if isinstance(parts["score"], Metric) and not (_is_one(self.query) and _is_one(self.key)):
+            raise InvalidInput("the score metric has the matrix of its own; query and key must be left out")
+        if self.gate is not None and not isinstance(self.gate, Gate):
+            raise InvalidInput(f"gate must be a gates.Gate; got {self.gate!r}")
+        for name, part in parts.items():
+            object.__setattr__(self, name, part)
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is a law of the fastest kernels: dot products, softmax or unnormalised, no further parts."""
+        others = self.prior is None and self.rotary is None and self.gate is None
+        return (
+            others
+            and self.mask.name in _PLAIN_MASKS
+            and all(getattr(self, part).name in names for part, names in _PLAIN.items())
+        )
+
+    @property
+    def score_beta(self) -> float:
+        """The beta of scores: 1 where only their order counts."""
+        return 1.0 if self.beta == np.inf else self.beta
+
+    def check_tokens(self, tokens: int) -> None:
+        """Raise InvalidInput unless mask and prior are for as many tokens."""
+        self.mask.span(0, tokens, tokens)
+        if self.prior is not None:
+            self.prior.check(tokens, self.heads)
+
     def projections(self, dimension: int) -> Projections:
-        """The law's matrices for tokens of this dimension, split into heads.
+        """The law's matrices for tokens of this dimension, split into heads; 1/sqrt(head dimension) is in the query.
 
         Raises InvalidInput when a shape does not fit the dimension or the number of heads.
         """
         query: Matrix | None = self.query
         key: Matrix | None = self.key
+        if isinstance(self.score, Metric):
+            query = key = self.score.factor
         score_scale = 1.0
         plain = self.heads == 1 and self.query_bias is None and self.key_bias is None
         if plain and isinstance(query, (int, float)) and isinstance(key, (int, float)):
@@ -136,17 +204,27 @@ class Attention:
                     f"and {keys.shape[0] * keys.shape[1]}"
                 )
         rows = dimension if queries is None else queries.shape[0] * queries.shape[1]
+        query_bias = self._bias("query_bias", rows)
+        if self.score.name == "scaled-dot":
+            factor = 1.0 / np.sqrt(rows // self.heads)
+            score_scale = score_scale * factor if queries is None else 1.0
+            queries = None if queries is None else factor * queries
+            query_bias = None if query_bias is None else factor * query_bias
         width = dimension if value is None else value.shape[0] * value.shape[1]
         if self.output is None and width != dimension:
             raise InvalidInput(f"value must have {dimension} rows when there is no output matrix; it has {width}")
         if self.output is not None and self.output.shape != (dimension, width):
             raise InvalidInput(f"output must have the shape ({dimension}, {width}); got {self.output.shape}")
+        if self.gate is not None:
+            self.gate.check(dimension, self.heads, width)
+        if self.rotary is not None and rows // self.heads % 2:
+            raise InvalidInput(f"rotary needs heads of even dimension; this one is {rows // self.heads}")
         return Projections(
             queries,
             keys,
             value,
             self.output,
-            self._bias("query_bias", rows),
+            query_bias,
             self._bias("key_bias", rows),
             self._bias("value_bias", width),
             self._bias("output_bias", dimension, split=False),
@@ -189,8 +267,8 @@ class Attention:
     ) -> tuple[Array, Array]:
         """log Z_i and the entropy -sum_j P_ij log P_ij of every attention row, each (replicas, heads, tokens).
 
-        P is the softmax weight also where the law is unnormalised. A row that sees nobody has log Z = -inf and
-        entropy 0. Arguments as in `drift`.
+        Z_i = sum_j a_j m_ij exp(s_ij). P are the weights of the law, or those of softmax where the law's are no
+        probabilities. A row that sees nobody has log Z = -inf and entropy 0. Arguments as in `drift`.
         """
         x, field = self._prepared(positions, space, weights, engine)
         return field.statistics(x)
@@ -255,9 +333,8 @@ def _is_tensor(array: Any) -> bool:
     return torch is not None and isinstance(array, torch.Tensor)
 
 
-def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise InvalidInput(f"{name} must be one of {', '.join(allowed)}; got {value!r}")
+def _is_one(matrix: Any) -> bool:
+    return isinstance(matrix, (int, float)) and matrix == 1.0
 
 
 def _checked_number(name: str, value: object) -> float:

@@ -19,8 +19,16 @@ CROWDED = 64  # pairs of tokens of two cells from which a tree is faster than al
 
 def check_mergeable(law: Attention, ensemble: Ensemble) -> None:
     """Raise InvalidInput unless tokens of this ensemble, under this law, may become one."""
-    if law.mask != "none":
-        raise InvalidInput(f"merge needs a law without a mask, which sees which token is which; got {law.mask}")
+    if law.mask.name != "none":
+        raise InvalidInput(f"merge needs a law without a mask, which sees which token is which; got {law.mask.name}")
+    if law.prior is not None or law.rotary is not None:
+        raise InvalidInput(
+            "merge needs a law without prior and without rotary positions, which see which token is which"
+        )
+    if not law.normalisation.splits:
+        raise InvalidInput(
+            f"merge needs a law for which two tokens are one of both weights; got {law.normalisation.name}"
+        )
     if ensemble.replicas != 1:
         raise InvalidInput(f"merge needs a single replica, whose tokens become fewer; got {ensemble.replicas}")
 

@@ -203,8 +203,14 @@ def diameter(ensemble: Ensemble) -> Array:
 def _check_energy(name: str, law: Attention) -> None:
     if law.heads != 1:
         raise InvalidInput(f"{name} is defined for an attention law with one head; this one has {law.heads}")
-    if law.mask != "none":
-        raise InvalidInput(f"{name} is defined for an attention law without a mask; this one is {law.mask}")
+    if law.mask.name != "none":
+        raise InvalidInput(f"{name} is defined for an attention law without a mask; this one is {law.mask.name}")
+    if law.score.name not in ("dot", "scaled-dot") or law.normalisation.name not in ("softmax", "none"):
+        raise InvalidInput(
+            f"{name} is defined for dot products under softmax or none; got {law.score.name}, {law.normalisation.name}"
+        )
+    if law.prior is not None or law.rotary is not None:
+        raise InvalidInput(f"{name} is defined for an attention law without prior and without rotary positions")
 
 
 _ENERGY = "interaction energy (1/2 beta) sum a_i a_j exp(beta <Q x_i, K x_j>)"

@@ -18,9 +18,11 @@ from ..errors import InvalidInput
 from ..integrators import events
 from ..particles import Attention, Ensemble, Euclidean, Space, Sphere
 from ..particles.arrays import read_array
+from ..particles.gates import Gate
 from ..particles.observables import check_names, default_cluster_distance
 from ..particles.weights import draw
 from .mistakes import ScenarioError, blaming
+from .parts import REGISTRIES, make
 from .schema import Scenario
 from .times import save_times
 from .values import ArrayFile, RandomMatrix
@@ -98,6 +100,8 @@ def build(scenario: Scenario) -> Plan:
     layers = range(scenario.depth.layers or 1) if independent else range(1)
     fixed = {name: _bias(scenario, name) for name in BIASES}
     laws = [_law(scenario, ensemble.dimension, layer, fixed) for layer in layers]
+    with blaming("attention.prior" if laws[0].prior is not None else "attention.mask"):
+        laws[0].check_tokens(ensemble.tokens)
     with blaming("save.observables"):
         check_names(scenario.save.observables, laws[0])
     times = save_times(scenario.depth, scenario.save)
@@ -140,18 +144,26 @@ def _space(scenario: Scenario) -> Space:
 def _law(scenario: Scenario, dimension: int, layer: int, biases: dict[str, Any]) -> Attention:
     attention = scenario.attention
     matrices: dict[str, Any] = {name: _matrix(scenario, name, dimension, layer) for name in MATRICES}
-    options: dict[str, Any] = attention.model_dump(include={"normalisation", "mask"})
+    options: dict[str, Any] = {}
+    for key in REGISTRIES:
+        with blaming(f"attention.{key}"):
+            options[key] = make(key, getattr(attention, key), lambda value: _numbers(scenario, value))
+    if attention.gate is not None:
+        with blaming("attention.gate"):
+            numbers = _numbers(scenario, attention.gate.matrix), _vector(scenario, attention.gate.bias)
+            options["gate"] = Gate(*numbers, attention.gate.on)
     with blaming("attention.query", {name: f"attention.{name}" for name in type(attention).model_fields}):
         law = Attention(
             beta=attention.beta,
             heads=attention.heads,
             shift=attention.shift,
+            rotary=attention.rotary,
             **options,
             **matrices,
             **biases,
         )
         law.projections(dimension)
-        return law
+    return law
 
 
 def _matrix(scenario: Scenario, name: str, dimension: int, layer: int) -> float | NDArray[np.float64] | None:

@@ -19,6 +19,7 @@ from . import toml
 from .files import locate, source
 from .mistakes import ScenarioError, explain
 from .overrides import merge
+from .parts import word
 from .sections import AttentionSection, Depth, Save, SpaceSection, Tokens
 from .times import wrong_times
 from .values import Section
@@ -126,11 +127,11 @@ def _contradictions(scenario: Scenario) -> Iterator[tuple[str, str]]:
     yield from _wrong_tokens(scenario)
     if scenario.space.kind == "euclidean" and scenario.space.radius is not None:
         yield "space.radius", f'belongs to a sphere; got {scenario.space.radius:g} with kind = "euclidean"'
-    if scenario.attention.normalisation == "softmax" and scenario.attention.shift != 0.0:
+    if word(scenario.attention.normalisation) != "none" and scenario.attention.shift != 0.0:
         yield (
             "attention.shift",
             "rescales the time of unnormalised attention; got "
-            f'{scenario.attention.shift:g} with normalisation = "softmax"',
+            f'{scenario.attention.shift:g} with normalisation = "{word(scenario.attention.normalisation)}"',
         )
     yield from _wrong_depth(scenario)
     yield from wrong_times(scenario.depth, scenario.save)
@@ -186,5 +187,6 @@ def _wrong_sums(scenario: Scenario) -> Iterator[tuple[str, str]]:
             yield "depth.sums", f'"{depth.sums}" is for tokens on {place}; got a {scenario.space.kind} in R^{dimension}'
     if depth.merge is not None and scenario.tokens.replicas > 1:
         yield "depth.merge", f"needs a single replica, whose tokens become fewer; got {scenario.tokens.replicas}"
-    if depth.merge is not None and scenario.attention.mask != "none":
-        yield "depth.merge", f'needs mask = "none": a mask sees which token is which; got "{scenario.attention.mask}"'
+    mask = word(scenario.attention.mask)
+    if depth.merge is not None and mask != "none":
+        yield "depth.merge", f'needs mask = "none": a mask sees which token is which; got "{mask}"'

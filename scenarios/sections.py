@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from ..integrators import METHODS
-from ..particles.attention import MASKS, NORMALISATIONS
 from ..particles.backends import SUMS
 from ..particles.observables import REGISTRY
+from .parts import MASK, NORMALISATION, PRIOR, SCORE, Array, PartTable
 from .values import (
     ArrayFile,
     InitialFile,
@@ -76,12 +76,20 @@ class SpaceSection(Section):
     radius: float | None = Field(default=None, gt=0, description="Radius of the sphere; by default 1.")
 
 
+class Gate(Section):
+    """The gate sigma(matrix x_i + bias)."""
+
+    on: Literal["output", "values", "heads"] = Field(default="output", description="What is multiplied by it.")
+    matrix: Array = Field(description="One row for every number of what it is on, one column for every component.")
+    bias: Vector | None = Field(default=None, description="Added to it.")
+
+
 class AttentionSection(Section):
     """The attention law. A matrix is "identity", a number times it, rows, drawn, or read from a file."""
 
-    beta: float = Field(
+    beta: Annotated[float, Field(allow_inf_nan=True)] = Field(
         default=1.0,
-        description="Inverse temperature: scores are beta <Q x_i, K x_j>; in a transformer 1/sqrt(head dimension).",
+        description="Inverse temperature: scores are beta <Q x_i, K x_j>; inf is hardmax.",
     )
     heads: int = Field(
         default=1, ge=1, le=10**6, description="Number of heads; the rows of query, key and value are split among them."
@@ -92,14 +100,23 @@ class AttentionSection(Section):
         le=10**6,
         description="Rows of query, key and value for each head; by default dimension / heads.",
     )
-    score: Literal["dot"] = Field(default="dot", description="The score of two tokens.")
-    normalisation: Annotated[str, OneOf(NORMALISATIONS)] = Field(
-        default="softmax", description="softmax, or none: the weights exp(score) are not divided by their sum."
+    score: Annotated[str | PartTable, SCORE] = Field(
+        default="dot", description="The score of two tokens: of dot products, angles or distances."
     )
-    mask: Annotated[str, OneOf(MASKS)] = Field(
+    normalisation: Annotated[str | PartTable, NORMALISATION] = Field(
+        default="softmax", description="How the scores of a row become weights; none: exp(score), not divided by a sum."
+    )
+    mask: Annotated[str | PartTable, MASK] = Field(
         default="none",
-        description="causal: a token sees itself and those before it; without-self: it sees all but itself.",
+        description="causal: a token sees itself and those before it; without-self: all but itself; or a table.",
     )
+    prior: Annotated[str | PartTable, PRIOR] = Field(default="none", description="What is added to every score.")
+    rotary: float | None = Field(
+        default=None,
+        gt=1,
+        description="The base of rotary positions, in transformers 10000; by default there are none.",
+    )
+    gate: Gate | None = Field(default=None, description="The gate of a token on what it receives.")
     shift: float = Field(
         default=0.0, description="Unnormalised attention only: the drift is multiplied by exp(-shift)."
     )

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..data import Trajectory
 from .build import Plan
+from .parts import word
 
 
 def summary(plan: Plan) -> str:
@@ -16,8 +17,9 @@ def summary(plan: Plan) -> str:
     ensemble, scenario = plan.ensemble, plan.scenario
     attention, depth = scenario.attention, scenario.depth
     replicas = f"{ensemble.replicas} x " if ensemble.replicas > 1 else ""
-    law = "softmax" if attention.normalisation == "softmax" else "unnormalised"
-    mask = "" if attention.mask == "none" else f" {attention.mask}"
+    law = "unnormalised" if word(attention.normalisation) == "none" else word(attention.normalisation)
+    score = "" if word(attention.score) == "dot" else f" {word(attention.score)}"
+    mask = score + ("" if word(attention.mask) == "none" else f" {word(attention.mask)}")
     heads = f" {attention.heads} heads," if attention.heads > 1 else ""
     if depth.layers is not None:
         way = f"{depth.layers} layers of step {depth.layer_step:g} with {depth.weights} weights"

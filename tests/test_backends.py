@@ -171,12 +171,12 @@ def moved_by_rounding(law, space, weights, x, unit_roundoff):
         "none": np.ones((tokens, tokens), bool),
         "causal": np.tri(tokens, dtype=bool),
         "without-self": ~np.eye(tokens, dtype=bool),
-    }[law.mask] & (weights > 0)
+    }[law.mask.name] & (weights > 0)
     with np.errstate(divide="ignore"):
         exponents = np.where(seen, law.beta * scores + np.log(weights), -np.inf)
     highest = np.maximum(exponents.max(axis=-1, keepdims=True), -1e300)
     terms = np.exp(exponents - highest)
-    if law.normalisation == "softmax":
+    if law.normalisation.name == "softmax":
         rows = terms / np.maximum(terms.sum(axis=-1, keepdims=True), 1e-300)
         apart = np.linalg.norm(values[:, None] - (rows @ values)[:, :, None], axis=-1)
         spread = 2.0 * np.sum(rows * apart, axis=-1)

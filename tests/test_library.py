@@ -241,3 +241,69 @@ def test_many_tokens_become_four_clusters_then_three_then_two():
     assert trajectory.statistics["largest_sum_error"] < 1e-10
     x = trajectory.positions[-1][0]
     assert x[0] @ x[merged_into[-1] != merged_into[-1][0]][0] == pytest.approx(-1.0, abs=0.02)
+
+
+def test_sinkhorn_heat_flow_spreads_at_the_rate_of_heat():
+    trajectory = ran("sinkhorn-heat-flow")
+    early = slice(at(trajectory, 20.0), at(trajectory, 100.0))
+
+    def rate(run, part):
+        return np.polyfit(run.times[part], np.log(run.observables["order"][part, 0]), 1)[0]
+
+    beta = 20.0
+    assert rate(trajectory, early) == pytest.approx(-1 / (2 * beta), rel=0.03)
+    softmax = attndyn.run(attndyn.load("sinkhorn-heat-flow").override({"attention.normalisation": "softmax"}))
+    assert rate(softmax, slice(5, 25)) == pytest.approx(-1 / beta, rel=0.05)
+
+
+def test_l2_cloud_grows_less_than_under_dot_products():
+    def growth(scenario):
+        x = attndyn.run(scenario).positions[:][:, 0]
+        return np.trace(np.cov(x[-1].T)) / np.trace(np.cov(x[0].T))
+
+    scenario = attndyn.load("l2-cloud")
+    assert 2.4 < growth(scenario) < 2.7 < np.exp(2.0)
+    assert growth(scenario.override({"attention.score": "dot"})) > 7.0
+
+
+def test_hardmax_leaders_stand_still_and_every_token_reaches_one():
+    trajectory = ran("hardmax-leaders")
+    z = trajectory.positions[:][:, 0] * np.exp(-trajectory.times)[:, None, None]
+    leads = np.argmax(z[0] @ z[0].T, axis=1) == np.arange(40)
+    assert leads.sum() == 6
+    np.testing.assert_allclose(z[:, leads], np.broadcast_to(z[0, leads], z[:, leads].shape), atol=1e-7)
+    to_leader = np.linalg.norm(z[-1][:, None] - z[-1, leads][None], axis=-1).min(axis=1)
+    assert to_leader.max() < 5 * np.exp(-12.0) * np.ptp(z[0])
+    assert np.abs(observable("attention_entropy", "hardmax-leaders")).max() == 0.0
+
+
+def test_sparsemax_clusters_are_final():
+    trajectory = ran("sparsemax-clusters")
+    assert (observable("clusters", "sparsemax-clusters")[at(trajectory, 25.0) :, 0] == 5).all()
+    x = trajectory.positions[:][:, 0]
+    assert np.abs(x[-1] - x[at(trajectory, 100.0)]).max() < 1e-6
+    softmax = attndyn.run(attndyn.load("sparsemax-clusters").override({"attention.normalisation": "softmax"}))
+    assert softmax.observables["clusters"][-1, 0] == 1
+
+
+def test_linear_antipodes_end_on_one_axis_at_both_ends():
+    cosines = inner_products(ran("linear-antipodes").positions[-1][0])
+    np.testing.assert_allclose(np.abs(cosines), 1.0, atol=1e-12)
+    assert 0.3 < (cosines < 0).mean() < 0.6
+    assert observable("clusters", "linear-antipodes")[-1, 0] == 2
+
+
+def test_circle_modes_shows_the_fastest_mode_in_most_replicas():
+    x = ran("circle-modes").positions[:]
+    angles = np.arctan2(x[..., 1], x[..., 0])
+    modes = np.abs(np.exp(1j * np.arange(1, 8)[:, None, None, None] * angles).mean(axis=-1))  # (mode, frames, replicas)
+    first = [int(modes[:, np.argmax(modes[:, :, r].max(axis=0) > 0.5), r].argmax()) + 1 for r in range(16)]
+    assert max(set(first), key=first.count) == 3  # oracle 10.2
+    assert first.count(3) > 8
+
+
+def test_window_chain_agrees_along_the_text_before_it_agrees_across_it():
+    trajectory = ran("window-chain")
+    x = trajectory.positions[at(trajectory, 20.0)][0]
+    assert np.sum(x[1:] * x[:-1], axis=1).min() > 0.98
+    assert (x @ x.T).min() < -0.99

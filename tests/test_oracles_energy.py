@@ -24,7 +24,7 @@ def energy(x, matrix, beta):
 def rate(law, x, space):
     """sum_i a_i |x_i'|^2, for softmax attention sum_i a_i Z_i |x_i'|^2; x (depths, 6, 3)."""
     square = np.sum(law.drift(x, space=space, weights=WEIGHTS) ** 2, axis=-1)
-    if law.normalisation == "softmax":
+    if law.normalisation.name == "softmax":
         square *= np.exp(law.statistics(x, space=space, weights=WEIGHTS)[0][:, 0])
     return square @ WEIGHTS
 

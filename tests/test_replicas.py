@@ -78,7 +78,7 @@ def test_a_replica_has_the_bits_it_has_alone_however_many_there_are(name, dtype)
     generator = np.random.default_rng(5)
     space = Sphere(dimension)
     x = space.uniform(generator, (max(COUNTS), 19)).astype(dtype)
-    weights = weights_of("per replica", *x.shape[:2], generator) if law.mask == "none" else None
+    weights = weights_of("per replica", *x.shape[:2], generator) if law.mask.name == "none" else None
     for which in ("velocity", "attention"):
         alone = [
             computed(which, law, space, x[r : r + 1], None if weights is None else weights[r : r + 1])[0]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from ...errors import InvalidInput
 from ..space import Space
 from .engine import BACKENDS, SUMS, Engine, EngineOptions
 
@@ -56,6 +57,8 @@ def prepare(
         from .reference import ReferenceField
 
         return ReferenceField(law, space, weights, shape, dtype)
+    if not law.plain:
+        return _general(law, space, weights, shape, dtype, engine)
     if engine.processes > 1:
         from .tensor.ring import RingField
 
@@ -71,3 +74,27 @@ def prepare(
     from .compiled.field import CompiledField  # imports numba, which takes a while
 
     return CompiledField(law, space, weights, shape, dtype, engine.threads)
+
+
+def _general(
+    law: Attention,
+    space: Space,
+    weights: NDArray[np.float64],
+    shape: tuple[int, ...],
+    dtype: DTypeLike,
+    engine: Engine,
+) -> Field:
+    """The field of a law with parts that the fastest kernels do not have."""
+    if engine.processes > 1 or engine.sums != "exact":
+        what = f"processes = {engine.processes}" if engine.processes > 1 else f'sums = "{engine.sums}"'
+        raise InvalidInput(
+            f"{what} exist for dot products under softmax or none, with the masks none, causal or without-self and "
+            "without prior, rotary or gate; exact sums in one process have every law"
+        )
+    if engine.backend == "torch":
+        from .tensor.general import GeneralTensorField  # imports torch, which is an extra
+
+        return GeneralTensorField(law, space, weights, shape, dtype, engine)
+    from .compiled.general import GeneralField  # imports numba, which takes a while
+
+    return GeneralField(law, space, weights, shape, dtype, engine.threads)

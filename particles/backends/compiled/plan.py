@@ -85,10 +85,10 @@ def matrices(
         query_scale=exponent,
         value_scale=p.value_scale,
         weights=np.ascontiguousarray(np.broadcast_to(weights, shape[:2]), dtype),
-        mask=_MASKS[law.mask],
+        mask=_MASKS[law.mask.name],
         radius=space.radius if isinstance(space, Sphere) else 0.0,
         shift=law.shift * LOG2E,
-        softmax=law.normalisation == "softmax",
+        softmax=law.normalisation.name == "softmax",
     )
 
 

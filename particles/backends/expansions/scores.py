@@ -77,7 +77,7 @@ def scores(law: Attention, space: Space) -> Scores:
     output = np.eye(d) if p.output is None else p.output
     matrix, along = radius * (output @ value), output @ value_bias
     bias = np.zeros(d) if p.output_bias is None else p.output_bias
-    softmax = law.normalisation == "softmax"
+    softmax = law.normalisation.name == "softmax"
     if softmax:
         along, bias = np.zeros(d), bias + along
     else:
@@ -94,8 +94,10 @@ def obstacle(law: Attention, space: Space) -> str | None:
         return f"the space is {space.name} of dimension {space.dimension}"
     if law.heads != 1:
         return f"the law has {law.heads} heads"
-    if law.mask != "none":
-        return f'the law has mask = "{law.mask}"'
+    if law.mask.name != "none":
+        return f'the law has mask = "{law.mask.name}"'
+    if not law.plain:
+        return "the law has a score, normalisation, prior, rotary positions or a gate of another kind"
     p = law.projections(space.dimension)
     if p.query_bias is not None or p.key_bias is not None:
         return "the law has a query or key bias"

@@ -80,13 +80,13 @@ class TensorField:
     @torch.no_grad()
     def velocity(self, t: float, positions: Tensor | Array, out: Tensor | Array) -> None:
         """See `Field.velocity`."""
-        self._write(self.drift(self._loaded(positions)), out)
+        self.write(self.drift(self.loaded(positions)), out)
 
     @torch.no_grad()
     @full_precision()
     def attention(self, t: float, positions: Tensor | Array, out: Tensor | Array) -> None:
         """See `Field.attention`."""
-        self._write(self._attention(self._loaded(positions)), out)
+        self.write(self._attention(self.loaded(positions)), out)
 
     @full_precision()
     def drift(self, positions: Tensor) -> Tensor:
@@ -102,7 +102,7 @@ class TensorField:
         The entropy of a row is log Z_i - sum_j P_ij (s_ij + log a_j).
         sum_j P_ij s_ij is <q_i, sum_j P_ij k_j>, so that the row's average key and average log a_j are all it needs.
         """
-        queries, keys, _ = self._projected(self._loaded(positions))
+        queries, keys, _ = self.projected(self.loaded(positions))
         log_weights = keys.new_full(keys[..., :1].shape, self._log_weight)
         if self._weights is not None:
             logs = torch.where(self._weights > 0, self._weights, 1.0).log()
@@ -113,10 +113,12 @@ class TensorField:
         pair = rows.log_partition, entropy
         return pair if isinstance(positions, Tensor) else (self.host(pair[0]), self.host(pair[1]))
 
-    def _loaded(self, positions: Tensor | Array) -> Tensor:
+    def loaded(self, positions: Tensor | Array) -> Tensor:
+        """Positions as a tensor on the device, in the number type of the field."""
         return torch.as_tensor(positions, dtype=self.dtype, device=self.device)
 
-    def _write(self, drift: Tensor, out: Tensor | Array) -> None:
+    def write(self, drift: Tensor, out: Tensor | Array) -> None:
+        """Write a drift into a tensor or an array."""
         if isinstance(out, Tensor):
             out.copy_(drift)
         else:
@@ -124,19 +126,21 @@ class TensorField:
 
     def _attention(self, x: Tensor) -> Tensor:
         law = self._law
-        average, log_partition = self._attend(*self._projected(x))
-        if law.normalisation == "none":
+        average, log_partition = self._attend(*self.projected(x))
+        if law.normalisation.name == "none":
             average = average * (log_partition - law.shift).exp()[..., None]
-        f = average.transpose(1, 2).flatten(2)
-        if self._output is not None:
-            f = f @ self._output.T
+        return self.joined(average.transpose(1, 2).flatten(2))
+
+    def joined(self, heads: Tensor) -> Tensor:
+        """The attention (replicas, tokens, dimension) from the values of all heads side by side."""
+        f = heads if self._output is None else heads @ self._output.T
         return f if self._output_bias is None else f + self._output_bias
 
     def _attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Rows:
-        rows = self._attend_to(queries, keys, values, self._weights, self._law.mask)
+        rows = self._attend_to(queries, keys, values, self._weights, self._law.mask.name)
         return rows._replace(log_partition=rows.log_partition + self._log_weight)
 
-    def _projected(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def projected(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries times beta, keys and values, each (replicas, heads, tokens, head or value dimension)."""
         query, key, value = (self._map(x, *map_) for map_ in (self._query, self._key, self._value))
         return query, key, value

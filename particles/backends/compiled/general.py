@@ -1,0 +1,174 @@
+"""Laws of any parts in compiled code: queries, keys and values as the reference has them, rows by `rows`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from ...normalisations import TIES
+from ...space import Space
+from ..reference import ReferenceField, row_pairs, row_statistics
+from ..sinkhorn import potentials, symmetric_scores
+from . import rows
+from .schedule import default_threads, in_parallel
+from .vectors import lanes
+
+if TYPE_CHECKING:
+    from ...attention import Attention
+
+Array = NDArray[np.floating]
+ROWS = 32  # rows of one unit of work, whose masks and priors are held
+
+
+class GeneralField:
+    """See `Field`. The same bits on any number of threads: a unit of rows is computed by one."""
+
+    def __init__(
+        self,
+        law: Attention,
+        space: Space,
+        weights: NDArray[np.float64],
+        shape: tuple[int, ...],
+        dtype: DTypeLike,
+        threads: int | None = None,
+    ) -> None:
+        self._law, self._space = law, space
+        self._reference = ReferenceField(law, space, weights, shape, dtype)
+        self._threads = threads or default_threads()
+        self._dtype = np.dtype(dtype)
+        self._kernel = rows.row_law(law, shape[1], TIES[self._dtype.itemsize])
+        self._most_iterations = 0
+
+    def velocity(self, t: float, positions: Array, out: Array) -> None:
+        """See `Field.velocity`."""
+        points = self._space.retract(positions)
+        self.attention(t, points, out)
+        out[...] = self._space.project(points, out)
+
+    def attention(self, t: float, positions: Array, out: Array) -> None:
+        """See `Field.attention`."""
+        for replica, x in enumerate(positions):
+            heads = [self._head(x, replica, head) for head in range(self._law.heads)]
+            out[replica] = self._reference.join(x, np.stack(heads))
+
+    def statistics(self, positions: Array) -> tuple[Array, Array]:
+        """See `Field.statistics`."""
+        replicas, tokens, _ = positions.shape
+        log_partition = np.empty((replicas, self._law.heads, tokens))
+        entropy = np.empty_like(log_partition)
+        for replica, x in enumerate(positions):
+            weights = self._reference.weights[replica]
+            for head in range(self._law.heads):
+                query, key, _ = self._reference.features(x, head)
+                potential = self._potentials(query, key, weights, head)
+                for first, last, low, high in self._units(tokens):
+                    ranges = ((first, last), (low, high))
+                    scores, measure = row_pairs(self._law, query, key, weights, head, *ranges)
+                    scores = scores + potential[low:high].astype(scores.dtype)
+                    found = row_statistics(self._law, scores, measure, tokens)
+                    log_partition[replica, head, first:last], entropy[replica, head, first:last] = found
+        return log_partition, entropy
+
+    def record(self) -> dict[str, Any]:
+        """The most iterations that sinkhorn took for a drift."""
+        return {"sinkhorn_iterations": self._most_iterations} if self._law.normalisation.name == "sinkhorn" else {}
+
+    def _head(self, x: Array, replica: int, head: int) -> Array:
+        """sum_j w_ij v_j of one head, (tokens, value_dimension)."""
+        query, key, value = self._reference.features(x, head)
+        weights = self._reference.weights[replica]
+        out = np.empty((len(x), value.shape[1]), self._dtype)
+        potential = self._potentials(query, key, weights, head)
+        keys, values = self._side_by_side(self._turned(key)), self._side_by_side(value)
+        query = np.ascontiguousarray(self._turned(query))
+
+        def work(unit: tuple[int, int, int, int]) -> None:
+            first, last, low, high = unit
+            measure, prior = self._beside(unit, weights, potential, head)
+            rows.attend(self._kernel, query[first:last], keys, values, measure, prior, low, high - low, out[first:last])
+
+        self._over_units(work, len(x), query.shape[1] + value.shape[1])
+        return out
+
+    def _potentials(self, query: Array, key: Array, weights: Array, head: int) -> Array:
+        """What sinkhorn adds to the scores of every token, (tokens,); zero for other laws."""
+        tokens = len(query)
+        if self._law.normalisation.name != "sinkhorn":
+            return np.zeros(tokens)
+        query, key = (np.ascontiguousarray(self._turned(part), np.float64) for part in (query, key))
+        sides = (query, self._side_by_side(key)), (key, self._side_by_side(query))
+        weights = weights.astype(np.float64)
+
+        def log_sums(side: tuple[Array, Array], additional: Array) -> Array:
+            out = np.empty(tokens)
+
+            def work(unit: tuple[int, int, int, int]) -> None:
+                first, last, low, high = unit
+                measure, prior = self._beside(unit, weights, additional, head)
+                mine, others = side
+                rows.log_sums(self._kernel, mine[first:last], others, measure, prior, low, high - low, out[first:last])
+
+            self._over_units(work, tokens, query.shape[1])
+            return out
+
+        found, iterations = potentials(
+            self._law.normalisation,
+            lambda v: log_sums(sides[0], v),
+            lambda u: log_sums(sides[1], u),
+            np.zeros(tokens),
+            symmetric_scores(self._law, self._reference.projections, head),
+        )
+        self._most_iterations = max(self._most_iterations, iterations)
+        return found
+
+    def _turned(self, features: Array) -> Array:
+        """Queries or keys as their score takes them."""
+        if self._law.score.name != "cosine":
+            return features
+        from ...scores import directions
+
+        return directions(features)
+
+    def _side_by_side(self, features: Array) -> Array:
+        """(tokens, components) as (components, padded), zero behind the tokens."""
+        tokens, components = features.shape
+        out = np.zeros((components, _room(tokens, features.dtype)), features.dtype)
+        out[:, :tokens] = features.T
+        return out
+
+    def _beside(
+        self, unit: tuple[int, int, int, int], weights: Array, additional: Array, head: int
+    ) -> tuple[Array, Array]:
+        """a_j m_ij and what is added to scores, of the rows and tokens of a unit, each (rows or 1, room)."""
+        first, last, low, high = unit
+        law, room = self._law, _room(high - low, weights.dtype)
+        everyone = law.mask.name == "none"
+        measure = np.zeros((1 if everyone else last - first, room), weights.dtype)
+        measure[:, : high - low] = weights[low:high]
+        if not everyone:
+            measure[:, : high - low] *= law.mask.factors(first, last, low, high).astype(weights.dtype)
+        prior = np.zeros((1 if law.prior is None else last - first, room), weights.dtype)
+        prior[:, : high - low] = additional[low:high]
+        if law.prior is not None:
+            prior[:, : high - low] += law.prior.logs(first, last, low, high, head, law.heads).astype(weights.dtype)
+        return measure, prior
+
+    def _units(self, tokens: int) -> Iterator[tuple[int, int, int, int]]:
+        """(first, last, low, high): some rows, and the tokens beyond which they see nobody."""
+        for first in range(0, tokens, ROWS):
+            last = min(first + ROWS, tokens)
+            yield first, last, *self._law.mask.span(first, last, tokens)
+
+    def _over_units(self, work: Any, tokens: int, components: int) -> None:
+        units = list(self._units(tokens))
+        cost = tokens * tokens * (1.0 + 0.1 * components)
+        in_parallel(lambda a, b: [work(unit) for unit in units[a:b]], len(units), cost, self._threads)
+
+
+def _room(tokens: int, dtype: DTypeLike) -> int:
+    """Numbers of a row, so that groups of four vectors may be read from any of its tokens on."""
+    step = 4 * lanes(np.dtype(dtype).type)
+    return (tokens // step + 2) * step
