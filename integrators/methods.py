@@ -239,7 +239,9 @@ def _check_noise(
         if not residual:
             raise InvalidInput("noise in a network needs the residual connection")
         return
-    if method in METHODS and not METHODS[method].stochastic:
+    if method not in METHODS:
+        return  # which is refused by its name
+    if not METHODS[method].stochastic:
         raise InvalidInput(f"noise needs layers or one of the methods {', '.join(WITHOUT_NOISE)}; got {method!r}")
     if step is None:
         raise InvalidInput(f"method {method!r} needs a step")

@@ -28,6 +28,17 @@ def test_the_words_are_those_of_numpy(key, replica, node, interval):
     assert ours == numpys.random_raw(20).tolist()
 
 
+def test_the_numbers_are_those_of_box_and_muller_from_these_words():
+    out = np.empty((3, 11))
+    gaussians(np.uint64(9), np.uint64(4), np.uint64(6), 0.5, out)
+    for replica, numbers in enumerate(out):
+        stream = np.random.Philox(key=np.array([9, replica], np.uint64), counter=np.array([0, 4, 6, 0], np.uint64))
+        radii, angles = ((stream.random_raw(12) >> np.uint64(11)).reshape(-1, 2) * 2.0**-53).T
+        waves = np.exp(2j * np.pi * angles) * np.sqrt(-2.0 * np.log(radii + 2.0**-53))
+        expected = 0.5 * np.stack([waves.real, waves.imag], axis=1).ravel()
+        np.testing.assert_allclose(numbers, expected[:11], atol=1e-14)
+
+
 def test_the_numbers_are_gaussian_and_do_not_depend_on_how_many_are_drawn():
     large, small = np.empty((4, 50_000)), np.empty((2, 1001))
     for out in (large, small):

@@ -9,7 +9,9 @@ from attndyn import Attention, Ensemble, Euclidean, InvalidInput, Sphere, integr
 from attndyn.integrators import METHODS, methods
 from attndyn.integrators.brownian import Noise
 from attndyn.particles.backends import Engine, prepare
+from attndyn.scenarios.build import build
 from attndyn.scenarios.schema import Scenario
+from attndyn.scenarios.summary import summary
 from scipy import special, stats
 
 STOCHASTIC = [name for name, method in METHODS.items() if method.stochastic]
@@ -317,7 +319,7 @@ def test_expanded_sums_take_noise_too():
         (way("heun-stratonovich", 0.1, 10) | {"merge": 1e-9}, "merge does not go with noise"),
         ({"layers": 3, "residual": False}, "noise in a network needs the residual connection"),
         ({"layers": 3, "noise_step": 0.5}, "noise_step must be the step 1 times 1, 2, 4"),
-        ({"t_end": 1.0, "method": "brown"}, "method 'brown' needs a step|method must be one of"),
+        ({"t_end": 1.0, "method": "brown"}, "method must be one of .*; got 'brown'"),
         ({"t_end": 1.0, "noise": -1.0}, "noise must be a temperature, a number of at least 0; got -1"),
         ({"t_end": 1.0, "seed": -1}, "seed must be a whole number"),
     ],
@@ -344,6 +346,7 @@ def test_a_scenario_with_noise_is_integrate_with_its_seed():
     np.testing.assert_array_equal(trajectory.times, [0.0, 0.5, 1.0])
     other = attndyn.run(scenario.override({"tokens.seed": 4}))
     assert np.abs(other.positions[-1] - run.final).max() > 0.1
+    assert "depth 1 by heun-stratonovich with noise 0.2" in summary(build(scenario))
 
 
 def test_a_network_of_a_scenario_has_noise():
