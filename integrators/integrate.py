@@ -14,6 +14,7 @@ from ..particles.attention import Attention
 from ..particles.backends import Engine, EngineOptions
 from ..particles.ensemble import Ensemble
 from .arithmetic import State
+from .brownian import Noise
 from .control import StepControl
 from .events import Event
 from .failures import not_finite, step_too_small
@@ -44,13 +45,17 @@ def integrate(
     merge: float | None = None,
     on_merge: Callable[[float, NDArray[np.intp]], None] | None = None,
     max_steps: int | None = None,
+    noise: float = 0.0,
+    seed: int = 0,
+    noise_step: float | None = None,
     **engine: Unpack[EngineOptions],
 ) -> Solution:
     """Move an ensemble under an attention law from depth 0 to t_end, or through a number of layers.
 
     law      : one law, or for independent weights one per layer
     t_end    : the depth to reach; with `layers` it is layers * step
-    method   : "euler", "heun", "rk4", "geodesic-euler" (fixed `step`), "bs32", "tsit5", "dp54", "dop853" (adaptive)
+    method   : "euler", "heun", "rk4", "geodesic-euler" (fixed `step`), "bs32", "tsit5", "dp54", "dop853" (adaptive),
+               "euler-maruyama", "heun-stratonovich" (fixed `step`, with noise)
     step     : the fixed step, the layer's step (default 1), or the first step of an adaptive method
     rtol, atol : the error of a step is kept below atol + rtol |x_i|, as a root mean square over tokens; rtol is at
                least 10 times the rounding of the tokens' number type
@@ -66,6 +71,10 @@ def integrate(
     on_merge : called with (t, merged_into) when tokens have become one; merged_into (tokens,) is the number of the
                first token of the group that each belongs to
     max_steps : ends the run as failed; by default 10 million
+    noise    : temperature kappa of the Brownian motion sqrt(2 kappa) P_x o dB that drives every token; frames are then
+               whole steps. In a network x <- retract(x + step attention(x) + sqrt(2 kappa) P_x dB)
+    seed, noise_step : the path of B is a function of the seed, the replica and the token; it is drawn on intervals of
+               length noise_step (by default step), of which the step is a half, a quarter, ...
     engine   : backend, device, threads, sums, sum_tolerance, as in `Attention.drift`
 
     The loop: try a step; an adaptive method repeats it shorter until its error is small enough; a state that is not
@@ -77,6 +86,7 @@ def integrate(
     course = choose(
         law, ensemble, method=method, step=step, t_end=t_end, layers=layers, residual=residual, rtol=rtol, atol=atol,
         save_at=save_at, exact=exact, merge=merge, max_steps=max_steps, engine=Engine(**engine),
+        noise=Noise(noise, seed, noise_step),
     )  # fmt: skip
     frames = Frames(course.save_at, on_save, ensemble)
     merging = Merging(ensemble, merge, on_merge)

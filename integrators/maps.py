@@ -9,6 +9,7 @@ import numpy as np
 from ..particles.backends import Field
 from ..particles.space import Space, Sphere
 from .arithmetic import Arithmetic, State
+from .stochastic import Kicks
 
 
 class Layers:
@@ -17,14 +18,23 @@ class Layers:
     f is the attention itself, with no tangential projection: on the sphere this is post-layer-normalisation. In R^d
     without residual connection and with h = 1 it is pure attention (arXiv:2103.03404).
     field_of : the field of layer number k (weights may be independent at every layer)
+    kicks    : with noise x <- retract(x + h f(x) + P_x dW), whose mean step without attention on the unit sphere is the
+               factor E[(1 + 2 kappa h chi^2_{d-1})^(-1/2)]
     """
 
     adaptive, continuous, order, error_order = False, False, 1, 0
 
     def __init__(
-        self, field_of: Callable[[int], Field], arithmetic: Arithmetic, space: Space, x: State, residual: bool
+        self,
+        field_of: Callable[[int], Field],
+        arithmetic: Arithmetic,
+        space: Space,
+        x: State,
+        residual: bool,
+        kicks: Kicks | None = None,
     ) -> None:
         self._field_of, self.arithmetic, self._residual = field_of, arithmetic, residual
+        self._space, self._kicks = space, kicks
         self._radius = space.radius if isinstance(space, Sphere) else 0.0
         self.field, self._layer = field_of(0), 0
         self.evaluations = 0
@@ -41,7 +51,7 @@ class Layers:
         """Apply the next layer; NaN when the result is not finite."""
         self.field = self._field_of(self._layer)
         self.evaluations += 1
-        if getattr(self.field, "replicas_plan", None) is not None:
+        if self._kicks is None and getattr(self.field, "replicas_plan", None) is not None:
             from . import blocks  # its kernels are for many small replicas alone
 
             return 0.0 if blocks.layer(self.field, self._radius, self._residual, h, x, self.moved) else np.nan
@@ -49,6 +59,8 @@ class Layers:
         self.moved *= float(h)
         if self._residual:
             self.moved += x
+        if self._kicks is not None:
+            self.moved += self._space.project(x, self._kicks.at(t))
         self.arithmetic.retract(self.moved, self._radius)
         return 0.0 if self.arithmetic.finite(self.moved) else np.nan
 

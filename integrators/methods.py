@@ -15,9 +15,11 @@ from ..particles.backends import Engine, Field, prepare
 from ..particles.ensemble import Ensemble, checked_weights
 from ..particles.merging import check_mergeable
 from .arithmetic import Arithmetic, State, arithmetic_of
+from .brownian import Noise
 from .control import first_step
 from .maps import GeodesicEuler, Layers
 from .runge_kutta import RungeKutta
+from .stochastic import WITHOUT_NOISE, EulerMaruyama, HeunStratonovich, Kicks
 from .tableaux import TABLEAUX
 
 MAX_STEPS = 10_000_000
@@ -54,15 +56,18 @@ class Stepper(Protocol):
 
 @dataclass(frozen=True)
 class Method:
-    """What a user may want to know of a method: its order, and whether it controls its error."""
+    """What a user may want to know of a method: its order without noise, whether it controls its error, takes noise."""
 
     name: str
     order: int
     adaptive: bool
+    stochastic: bool = False
 
 
 METHODS = {name: Method(name, tableau.order, tableau.error is not None) for name, tableau in TABLEAUX.items()} | {
-    "geodesic-euler": Method("geodesic-euler", 1, False)
+    "geodesic-euler": Method("geodesic-euler", 1, False),
+    "euler-maruyama": Method("euler-maruyama", 1, False, stochastic=True),
+    "heun-stratonovich": Method("heun-stratonovich", 2, False, stochastic=True),
 }
 
 
@@ -113,6 +118,7 @@ def choose(
     merge: float | None,
     max_steps: int | None,
     engine: Engine,
+    noise: Noise = Noise(),  # noqa: B008  (it is frozen)
 ) -> Course:
     """Check the arguments of `integrate` and make the stepper. Raises InvalidInput."""
     _check_positive("step", step)
@@ -132,9 +138,9 @@ def choose(
             )
 
         if layers is not None:
-            return _network(_layer_fields(law, layers, field_of), engine, ensemble, residual)
+            return _network(_layer_fields(law, layers, field_of), engine, ensemble, residual, noise, step)
         assert isinstance(law, Attention)
-        return stepper_of(method, field_of(law), engine, ensemble, rtol, atol)
+        return stepper_of(method, field_of(law), engine, ensemble, rtol, atol, noise, step)
 
     if layers is not None:
         step = 1.0 if step is None else step
@@ -149,7 +155,9 @@ def choose(
     _check_positive("t_end", t_end)
     if merge is not None and engine.processes > 1:
         raise InvalidInput(f"merge needs a run in one process; got processes = {engine.processes}")
-    mergeable = _is_mergeable(law, ensemble, layers, insist=merge is not None)
+    if noise.temperature > 0.0:
+        _check_noise(method, step, t_end, layers, residual, merge)
+    mergeable = noise.temperature == 0.0 and _is_mergeable(law, ensemble, layers, insist=merge is not None)
     stepper = make(ensemble, engine)
     if layers is None and not stepper.adaptive and step is None:
         raise InvalidInput(f"method {method!r} needs a step; adaptive methods are {_names(adaptive=True)}")
@@ -162,10 +170,27 @@ def choose(
     )
 
 
-def stepper_of(method: str, field: Field, engine: Engine, ensemble: Ensemble, rtol: float, atol: float) -> Stepper:
-    """The stepper of a method for states like the ensemble's. Raises InvalidInput for an unknown method."""
+def stepper_of(
+    method: str,
+    field: Field,
+    engine: Engine,
+    ensemble: Ensemble,
+    rtol: float,
+    atol: float,
+    noise: Noise = Noise(),  # noqa: B008  (it is frozen)
+    step: float | None = None,
+) -> Stepper:
+    """The stepper of a method for states like the ensemble's; with noise, in steps of this length.
+
+    Raises InvalidInput for an unknown method.
+    """
     arithmetic = arithmetic_of(field, engine)
     x = arithmetic.load(ensemble.positions)
+    if method in WITHOUT_NOISE and noise.temperature > 0.0:
+        assert step is not None
+        stochastic = EulerMaruyama if method == "euler-maruyama" else HeunStratonovich
+        return stochastic(field, arithmetic, ensemble.space, x, _kicks(noise, arithmetic, ensemble, step))
+    method = WITHOUT_NOISE.get(method, method)
     if method in TABLEAUX:
         return RungeKutta(TABLEAUX[method], field, arithmetic, ensemble.space, x, rtol, atol)
     if method == "geodesic-euler":
@@ -186,9 +211,42 @@ def _is_mergeable(law: Attention | Sequence[Attention], ensemble: Ensemble, laye
     return True
 
 
-def _network(field_of: Callable[[int], Field], engine: Engine, ensemble: Ensemble, residual: bool) -> Stepper:
+def _network(
+    field_of: Callable[[int], Field],
+    engine: Engine,
+    ensemble: Ensemble,
+    residual: bool,
+    noise: Noise,
+    step: float | None,
+) -> Stepper:
     arithmetic = arithmetic_of(field_of(0), engine)
-    return Layers(field_of, arithmetic, ensemble.space, arithmetic.load(ensemble.positions), residual)
+    assert step is not None
+    kicks = _kicks(noise, arithmetic, ensemble, step) if noise.temperature > 0.0 else None
+    return Layers(field_of, arithmetic, ensemble.space, arithmetic.load(ensemble.positions), residual, kicks)
+
+
+def _kicks(noise: Noise, arithmetic: Arithmetic, ensemble: Ensemble, step: float) -> Kicks:
+    return Kicks(noise, arithmetic, ensemble.positions.shape, ensemble.positions.dtype, step)
+
+
+def _check_noise(
+    method: str, step: float | None, t_end: float, layers: int | None, residual: bool, merge: float | None
+) -> None:
+    """Raise InvalidInput where the rest of a run does not go with noise."""
+    if merge is not None:
+        raise InvalidInput(f"merge does not go with noise, which drives tokens that have met apart; got {merge:g}")
+    if layers is not None:
+        if not residual:
+            raise InvalidInput("noise in a network needs the residual connection")
+        return
+    if method not in METHODS:
+        return  # which is refused by its name
+    if not METHODS[method].stochastic:
+        raise InvalidInput(f"noise needs layers or one of the methods {', '.join(WITHOUT_NOISE)}; got {method!r}")
+    if step is None:
+        raise InvalidInput(f"method {method!r} needs a step")
+    if abs(round(t_end / step) * step - t_end) > 1e-9 * step:
+        raise InvalidInput(f"t_end must be a multiple of the step {step:g} with noise; got {t_end:g}")
 
 
 def _layer_fields(

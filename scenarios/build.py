@@ -82,6 +82,7 @@ class Plan:
         """The keyword arguments of `integrate` that the scenario decides."""
         depth, save = self.scenario.depth, self.scenario.save
         common = {"save_at": self.save_times, "stop": self.stop_events()}
+        common |= {"noise": depth.noise, "seed": self.scenario.tokens.seed, "noise_step": depth.noise_step}
         if depth.layers is not None:
             return common | {"layers": depth.layers, "step": depth.layer_step, "residual": depth.residual}
         method = {"method": depth.method, "rtol": depth.rtol, "atol": depth.atol, "exact": save.exact}

@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from ..errors import InvalidInput
 from ..integrators import METHODS
+from ..integrators.brownian import SLACK, halvings
 from . import toml
 from .files import locate, source
 from .mistakes import ScenarioError, explain
@@ -154,6 +155,7 @@ def _wrong_tokens(scenario: Scenario) -> Iterator[tuple[str, str]]:
 def _wrong_depth(scenario: Scenario) -> Iterator[tuple[str, str]]:
     depth = scenario.depth
     yield from _wrong_sums(scenario)
+    yield from _wrong_noise(depth)
     if depth.layers is None:
         if depth.weights == "independent":
             yield "depth.weights", '"independent" needs depth.layers: one set of matrices for each layer'
@@ -175,6 +177,33 @@ def _wrong_depth(scenario: Scenario) -> Iterator[tuple[str, str]]:
             "depth.weights",
             '"independent" needs a matrix to draw: attention.query, key, value or output = { law = ... }',
         )
+
+
+def _wrong_noise(depth: Depth) -> Iterator[tuple[str, str]]:
+    """Noise belongs to a stochastic method or a network with its residual connection, in whole steps."""
+    if depth.noise == 0.0:
+        return
+    if depth.merge is not None:
+        yield "depth.merge", f"does not go with noise, which drives tokens that have met apart; got {depth.merge:g}"
+    if depth.layers is not None and not depth.residual:
+        yield "depth.noise", f"needs the residual connection in a network; got {depth.noise:g} with residual = false"
+    if depth.layers is None and not METHODS[depth.method].stochastic:
+        allowed = ", ".join(name for name, method in METHODS.items() if method.stochastic)
+        yield (
+            "depth.noise",
+            f"needs depth.layers or one of the methods {allowed}; got {depth.noise:g} with {depth.method}",
+        )
+        return
+    step = depth.layer_step if depth.layers is not None else depth.step
+    if step is None:
+        return  # which is a mistake of its own
+    if depth.layers is None and abs(depth.end / step - round(depth.end / step)) > SLACK:
+        yield "depth.step", f"must divide the depth {depth.end:g} with noise; got {step:g}"
+    if depth.noise_step is not None:
+        try:
+            halvings(depth.noise_step, step)
+        except InvalidInput as error:
+            yield "depth.noise_step", str(error).removeprefix("noise_step ")
 
 
 def _wrong_sums(scenario: Scenario) -> Iterator[tuple[str, str]]:

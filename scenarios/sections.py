@@ -53,7 +53,7 @@ class Tokens(Section):
         default=None, description="Token weights, nonnegative with sum 1; by default 1/count each."
     )
     seed: int = Field(
-        default=0, ge=0, description="The one seed of the scenario: of the tokens and of random matrices."
+        default=0, ge=0, description="The one seed of the scenario: of the tokens, of random matrices and of the noise."
     )
     dtype: Literal["float64", "float32"] = Field(default="float64", description="The floating-point type of the run.")
     strings: ArrayFile | None = Field(
@@ -172,6 +172,17 @@ class Depth(Section):
     )
     max_steps: int | None = Field(
         default=None, ge=1, description="The run fails after this many steps; by default 10 million."
+    )
+
+    noise: float = Field(
+        default=0.0,
+        ge=0,
+        description="Temperature kappa of the Brownian motion sqrt(2 kappa) P_x o dB that drives every token.",
+    )
+    noise_step: float | None = Field(
+        default=None,
+        gt=0,
+        description="Interval on which the Brownian path is drawn, the step times 1, 2, 4, ...; by default the step.",
     )
 
     @property

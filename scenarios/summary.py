@@ -25,6 +25,8 @@ def summary(plan: Plan) -> str:
         way = f"{depth.layers} layers of step {depth.layer_step:g} with {depth.weights} weights"
     else:
         way = f"depth {depth.end:g} by {depth.method}"
+    if depth.noise > 0.0:
+        way += f" with noise {depth.noise:g}"
     return (
         f"{replicas}{ensemble.tokens} tokens {_place(plan)}, {law}{mask} attention,{heads} beta = "
         f"{attention.beta:g}, {way}, {len(plan.save_times)} frames, about {_bytes(plan.file_size)}"

@@ -11,7 +11,7 @@ from ..integrators import METHODS
 from .sections import Depth, LogTimes, Save
 
 MAX_FRAMES = 10_000_000
-NO_INTERPOLANT = ("geodesic-euler",)
+NO_INTERPOLANT = ("geodesic-euler", "euler-maruyama")
 SLACK = 1e-9  # a depth is a multiple of the step, or the end of the run, up to this fraction
 
 
@@ -76,7 +76,8 @@ def _grid(depth: Depth, save: Save) -> float | None:
     """The step of which all save times are multiples, where there is nothing between two steps to save."""
     if depth.layers is not None:
         return depth.layer_step
-    stepwise = not METHODS[depth.method].adaptive and (save.exact or depth.method in NO_INTERPOLANT)
+    whole_steps = save.exact or depth.method in NO_INTERPOLANT or depth.noise > 0.0
+    stepwise = not METHODS[depth.method].adaptive and whole_steps
     return depth.step if stepwise else None
 
 

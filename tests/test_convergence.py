@@ -17,8 +17,10 @@ ADAPTIVE = [name for name, method in METHODS.items() if method.adaptive]
 STEPS = {
     "euler": (128, 181, 256, 362),
     "geodesic-euler": (128, 181, 256, 362),
+    "euler-maruyama": (128, 181, 256, 362),
     "layers": (128, 181, 256, 362),
     "heun": (64, 91, 128, 181),
+    "heun-stratonovich": (64, 91, 128, 181),
     "rk4": (32, 45, 64, 91),
     "bs32": (64, 91, 128, 181),
     "tsit5": (32, 40, 50, 64),

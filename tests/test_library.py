@@ -307,3 +307,20 @@ def test_window_chain_agrees_along_the_text_before_it_agrees_across_it():
     x = trajectory.positions[at(trajectory, 20.0)][0]
     assert np.sum(x[1:] * x[:-1], axis=1).min() > 0.98
     assert (x @ x.T).min() < -0.99
+
+
+def test_noise_above_critical_keeps_the_order_of_chance_but_not_of_independent_tokens():
+    trajectory, order = ran("noise-above-critical"), observable("order", "noise-above-critical")
+    kappa, critical = 0.6, 0.4463899658965  # oracle 11.2
+    assert order.max() < 0.25
+    late = 500 * np.square(order[at(trajectory, 20.0) :]).mean()
+    assert late == pytest.approx(kappa / (kappa - critical), rel=0.25)
+
+
+def test_noise_below_critical_gathers_tokens_in_a_cloud():
+    trajectory, order = ran("noise-below-critical"), observable("order", "noise-below-critical")
+    assert order[0].max() < 0.1
+    late = order[at(trajectory, 50.0) :]
+    assert late.min() > 0.6
+    assert late.max() < 0.82
+    assert late.mean() == pytest.approx(0.714577934512, abs=0.01)  # oracle 11.4

@@ -56,7 +56,8 @@ def uncompiled(monkeypatch):
 @pytest.mark.parametrize("space", [Sphere(3), Euclidean(3)], ids=["sphere", "R^d"])
 def test_compiled_steps_of_small_systems_give_the_bits_of_those_in_python(uncompiled, space, law):
     tokens = Ensemble(Ensemble.uniform(Sphere(3), 11, replicas=2, seed=3).positions, space)
-    methods = [method for method in METHODS if method != "geodesic-euler"]  # which has no compiled step
+    # along geodesics there are no compiled steps
+    methods = [method for method in METHODS if method not in ("geodesic-euler", "euler-maruyama")]
     compiled = [integrate(LAWS[law], tokens, **way_of(method)) for method in methods]
     with_plan = uncompiled()
     for method, run in zip(methods, compiled, strict=True):
