@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..particles.backends import Field
+from ..particles.block_field import BlockField
 from ..particles.space import Space, Sphere
 from .arithmetic import Arithmetic, State
 
@@ -15,7 +16,8 @@ class Layers:
     """One layer of the network a step: x <- retract(x + h f(x)), or retract(h f(x)) without residual connection.
 
     f is the attention itself, with no tangential projection: on the sphere this is post-layer-normalisation. In R^d
-    without residual connection and with h = 1 it is pure attention (arXiv:2103.03404).
+    without residual connection and with h = 1 it is pure attention (arXiv:2103.03404). A block does what
+    `BlockField.layer` says instead.
     field_of : the field of layer number k (weights may be independent at every layer)
     """
 
@@ -41,6 +43,9 @@ class Layers:
         """Apply the next layer; NaN when the result is not finite."""
         self.field = self._field_of(self._layer)
         self.evaluations += 1
+        if isinstance(self.field, BlockField):
+            self.field.layer(t, h, self._residual, x, self.moved)
+            return 0.0 if self.arithmetic.finite(self.moved) else np.nan
         if getattr(self.field, "replicas_plan", None) is not None:
             from . import blocks  # its kernels are for many small replicas alone
 

@@ -89,7 +89,7 @@ class Ensemble:
 
     @classmethod
     def uniform(cls, space: Space, tokens: int, replicas: int = 1, seed: int = 0, **parameters: Any) -> Ensemble:
-        """Tokens uniform on the sphere, or in a ball or cube of R^d (`radius`, `region`)."""
+        """Tokens uniform on the sphere, or in a ball or cube or on a sphere of R^d (`radius`, `region`)."""
         return cls.draw("uniform", space, tokens=tokens, replicas=replicas, seed=seed, **parameters)
 
     @classmethod

@@ -27,9 +27,9 @@ def uniform(
     tokens: int,
     generator: Generator,
     radius: float | None = None,
-    region: Literal["ball", "cube"] | None = None,
+    region: Literal["ball", "cube", "sphere"] | None = None,
 ) -> Positions:
-    """Uniform on the sphere; in R^d uniform in the ball or cube of half-width `radius` (default 1, ball)."""
+    """Uniform on the sphere; in R^d in the ball, on the sphere or in the cube of half-width `radius` (1, ball)."""
     if isinstance(space, Euclidean):
         return space.uniform(generator, (tokens,), radius=1.0 if radius is None else radius, region=region or "ball")
     if radius is not None or region is not None:
