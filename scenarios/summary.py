@@ -18,13 +18,16 @@ def summary(plan: Plan) -> str:
     replicas = f"{ensemble.replicas} x " if ensemble.replicas > 1 else ""
     law = "softmax" if attention.normalisation == "softmax" else "unnormalised"
     mask = "" if attention.mask == "none" else f" {attention.mask}"
+    norm = "" if scenario.block.norm == "none" else f" {scenario.block.norm}-normalised"
+    feed = scenario.block.feed_forward
+    more = "" if feed is None else f" and a {feed.activation} feed-forward map"
     heads = f" {attention.heads} heads," if attention.heads > 1 else ""
     if depth.layers is not None:
         way = f"{depth.layers} layers of step {depth.layer_step:g} with {depth.weights} weights"
     else:
         way = f"depth {depth.end:g} by {depth.method}"
     return (
-        f"{replicas}{ensemble.tokens} tokens {_place(plan)}, {law}{mask} attention,{heads} beta = "
+        f"{replicas}{ensemble.tokens} tokens {_place(plan)},{norm} {law}{mask} attention{more},{heads} beta = "
         f"{attention.beta:g}, {way}, {len(plan.save_times)} frames, about {_bytes(plan.file_size)}"
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from ..integrators import METHODS
+from ..integrators import method_of
 from .sections import Depth, LogTimes, Save
 
 MAX_FRAMES = 10_000_000
@@ -76,7 +76,7 @@ def _grid(depth: Depth, save: Save) -> float | None:
     """The step of which all save times are multiples, where there is nothing between two steps to save."""
     if depth.layers is not None:
         return depth.layer_step
-    stepwise = not METHODS[depth.method].adaptive and (save.exact or depth.method in NO_INTERPOLANT)
+    stepwise = not method_of(depth.method).adaptive and (save.exact or depth.method in NO_INTERPOLANT)
     return depth.step if stepwise else None
 
 
