@@ -234,6 +234,7 @@ def _layer_fields(
 
 def _marked_depths(law: Law, ensemble: Ensemble, t_end: float) -> tuple[float, ...]:
     """The depths before the end at which another law comes into force. One that does begins on the unit sphere."""
+    in_force(law, 0.0, ensemble.space)  # which refuses a space that it is not for
     depths = switches(law)
     lengths = np.linalg.norm(ensemble.positions, axis=-1).ravel() if depths else np.ones(1)
     off = np.abs(lengths - 1.0)

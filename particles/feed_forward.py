@@ -20,7 +20,6 @@ from .normalisers import checked_numbers, like
 from .space import library_of
 
 Array = NDArray[np.floating]
-ROOT_HALF = 0.7071067811865476
 
 
 def relu(x: Any) -> Any:
@@ -30,8 +29,7 @@ def relu(x: Any) -> Any:
 
 def gelu(x: Any) -> Any:
     """x Phi(x), Phi the distribution function of N(0, 1): the exact form. Source: arXiv:1606.08415."""
-    erf = special.erf if isinstance(x, np.ndarray) else library_of(x).erf
-    return 0.5 * x * (1.0 + erf(ROOT_HALF * x))
+    return x * _special(x).ndtr(x)
 
 
 def gelu_tanh(x: Any) -> Any:
@@ -40,8 +38,8 @@ def gelu_tanh(x: Any) -> Any:
 
 
 def silu(x: Any) -> Any:
-    """x / (1 + exp(-x)), by the hyperbolic tangent, which does not overflow."""
-    return 0.5 * x * (1.0 + library_of(x).tanh(0.5 * x))
+    """x / (1 + exp(-x)). Source: arXiv:1606.08415."""
+    return x * _special(x).expit(x)
 
 
 ACTIVATIONS: dict[str, Callable[[Any], Any]] = {"relu": relu, "gelu": gelu, "gelu-tanh": gelu_tanh, "silu": silu}
@@ -96,3 +94,8 @@ class FeedForward:
     def __call__(self, positions: Any) -> Any:
         """F of every token: an array or a tensor (..., dimension) to the same."""
         return self.prepared(positions)(positions)
+
+
+def _special(x: Any) -> Any:
+    """The special functions of SciPy or, for tensors, of torch: those used have the same names."""
+    return special if isinstance(x, np.ndarray) else library_of(x).special

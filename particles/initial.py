@@ -32,7 +32,7 @@ def uniform(
     """Uniform on the sphere; in R^d in the ball, on the sphere or in the cube of half-width `radius` (1, ball)."""
     if isinstance(space, Euclidean):
         return space.uniform(generator, (tokens,), radius=1.0 if radius is None else radius, region=region or "ball")
-    if radius is not None or region is not None:
+    if radius is not None or region not in (None, "sphere"):
         raise InvalidInput(
             "radius and region belong to uniform tokens in a Euclidean space; a sphere has its own radius"
         )
