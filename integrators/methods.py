@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InvalidInput
 from ..particles.backends import Engine, Field
-from ..particles.block import Block, Law, attention_of, in_force, switches
+from ..particles.block import Block, Law, attention_of, check_start, in_force, switches
 from ..particles.block_field import BlockField, prepare
 from ..particles.ensemble import Ensemble, checked_weights
 from ..particles.merging import check_mergeable
@@ -172,7 +172,10 @@ def choose(
         raise InvalidInput(f"merge needs a run in one process; got processes = {engine.processes}")
     if layers is None and method in SPLITTINGS:
         check_splittable(method, law)
-    marked = _marked_depths(law, ensemble, t_end) if isinstance(law, Law) and layers is None else ()
+    marked: tuple[float, ...] = ()
+    if layers is None and isinstance(law, Law):
+        check_start(law, ensemble)
+        marked = tuple(depth for depth in switches(law) if depth < t_end)
     mergeable = _is_mergeable(law, ensemble, layers, insist=merge is not None)
     stepper = make(ensemble, engine)
     if layers is None and not stepper.adaptive and step is None:
@@ -230,19 +233,6 @@ def _layer_fields(
         raise InvalidInput(f"there must be one law per layer: {layers}; got {len(law)}")
     field_of(law[0], 0.0)  # so that a wrong shape is found now
     return lambda layer: field_of(law[layer], layer * step)
-
-
-def _marked_depths(law: Law, ensemble: Ensemble, t_end: float) -> tuple[float, ...]:
-    """The depths before the end at which another law comes into force. One that does begins on the unit sphere."""
-    in_force(law, 0.0, ensemble.space)  # which refuses a space that it is not for
-    depths = switches(law)
-    lengths = np.linalg.norm(ensemble.positions, axis=-1).ravel() if depths else np.ones(1)
-    off = np.abs(lengths - 1.0)
-    if off.max() > 1e-5:
-        raise InvalidInput(
-            f'norm "mix" begins on the unit sphere: tokens must have length 1; got one of {lengths[off.argmax()]:.6g}'
-        )
-    return tuple(depth for depth in depths if depth < t_end)
 
 
 def _save_times(save_at: ArrayLike | None, t_end: float) -> NDArray[np.float64]:

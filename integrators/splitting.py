@@ -22,6 +22,7 @@ from ..particles.space import Space, Sphere
 from .arithmetic import Arithmetic, State
 from .tableaux import TABLEAUX, Tableau
 
+SLACK = 1e-12  # of a step
 Velocity = Callable[[float, State, State], None]
 
 
@@ -97,8 +98,11 @@ class Splitting:
         return 0.0 if self.arithmetic.finite(self.moved) else np.nan
 
     def interpolate(self, t: float, h: float, x: State, theta: float, out: State) -> None:
-        """The end of a shorter step, theta h, from the same x."""
-        self._move(t, theta * h, x, out)
+        """The end of a shorter step, theta h, from the same x; at an end of the step, but for rounding, what is there."""
+        if SLACK < theta < 1.0 - SLACK:
+            self._move(t, theta * h, x, out)
+        else:
+            out[...] = x if theta <= SLACK else self.moved
 
     def accept(self, t: float) -> None:
         """The step just tried is taken."""

@@ -172,6 +172,17 @@ def switches(law: Law) -> tuple[float, ...]:
     return (law.tau,) if isinstance(law, Block) and law.tau is not None else ()
 
 
+def check_start(law: Law, ensemble: Ensemble) -> None:
+    """Raise InvalidInput unless the law can begin with these tokens: mix begins on the unit sphere."""
+    in_force(law, 0.0, ensemble.space)
+    lengths = np.linalg.norm(ensemble.positions, axis=-1).ravel() if switches(law) else np.ones(1)
+    off = np.abs(lengths - 1.0)
+    if off.max() > 1e-5:
+        raise InvalidInput(
+            f'norm "mix" begins on the unit sphere: tokens must have length 1; got one of {lengths[off.argmax()]:.6g}'
+        )
+
+
 def seen_by(law: Law, ensemble: Ensemble) -> Ensemble:
     """The tokens as the attention in a law sees them."""
     return law.seen(ensemble) if isinstance(law, Block) else ensemble

@@ -18,7 +18,7 @@ from ..errors import InvalidInput
 from ..integrators import events
 from ..particles import Attention, Ensemble, Euclidean, Space, Sphere
 from ..particles.arrays import read_array
-from ..particles.block import Law
+from ..particles.block import Law, check_start
 from ..particles.observables import check_names, default_cluster_distance
 from ..particles.weights import draw
 from .block_build import with_block
@@ -104,6 +104,9 @@ def build(scenario: Scenario) -> Plan:
         with_block(scenario, _law(scenario, ensemble.dimension, layer, fixed), ensemble.space, layer)
         for layer in layers
     ]
+    if scenario.depth.layers is None:
+        with blaming("tokens.initial"):
+            check_start(laws[0], ensemble)
     with blaming("save.observables"):
         check_names(scenario.save.observables, laws[0])
     times = save_times(scenario.depth, scenario.save)
