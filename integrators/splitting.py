@@ -98,7 +98,7 @@ class Splitting:
         return 0.0 if self.arithmetic.finite(self.moved) else np.nan
 
     def interpolate(self, t: float, h: float, x: State, theta: float, out: State) -> None:
-        """The end of a shorter step, theta h, from the same x; at an end of the step, but for rounding, what is there."""
+        """The end of a shorter step, theta h, from the same x; nothing to compute where that is an end of this step."""
         if SLACK < theta < 1.0 - SLACK:
             self._move(t, theta * h, x, out)
         else:

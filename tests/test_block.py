@@ -383,9 +383,9 @@ def test_a_block_that_makes_no_sense_is_refused(options, message):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: LayerNorm(gain=[[1.0]]), "gain must have 1 axes"),
+        (lambda: LayerNorm(gain=np.array([[1.0]])), "gain must have 1 axes"),
         (lambda: LayerNorm(epsilon=0.0), "epsilon must be a positive number; got 0.0"),
-        (lambda: RMSNorm(gain=[np.nan, 1.0]), "gain must be finite"),
+        (lambda: RMSNorm(gain=np.array([np.nan, 1.0])), "gain must be finite"),
         (lambda: SphereNorm(-1.0), "radius must be a positive number"),
         (lambda: FeedForward(np.ones((4, 3)), np.ones((4, 3))), r"outer must have the shape .*\(3, 4\); got \(4, 3\)"),
         (lambda: FeedForward(np.ones((4, 3)), np.ones((3, 4)), np.ones(3)), "inner_bias must have 4 numbers; got 3"),
