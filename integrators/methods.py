@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -154,8 +154,7 @@ def choose(
             return _network(_layer_fields(law, layers, step, field_of), engine, ensemble, residual)
         assert isinstance(law, Law)
         _, space = in_force(law, t, ensemble.space)
-        moving = replace(ensemble.at(x), space=space)
-        return stepper_of(method, field_of(law, t), engine, moving, rtol, atol)
+        return stepper_of(method, field_of(law, t), engine, ensemble.at(x, space), rtol, atol)
 
     if layers is not None:
         step = 1.0 if step is None else step

@@ -132,7 +132,7 @@ class Block:
         normaliser, space = self.normaliser_in(ensemble.space), ensemble.space
         if isinstance(normaliser, SphereNorm):
             space = Sphere(space.dimension, normaliser.radius)
-        return Ensemble(normaliser(ensemble.positions), space, ensemble.weights)
+        return ensemble.at(normaliser(ensemble.positions), space)
 
     def drift(
         self,

@@ -135,6 +135,31 @@ def test_the_velocity_with_any_normaliser(norm, normaliser, backend):
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13)
 
 
+SPEED = {  # s and r' / <th, A> of the schemes, of r = |x| and a = |A|
+    "post": lambda r, a, t: (1.0 + 0.0 * a, 0.0),
+    "pre": lambda r, a, t: (r, 1.0),
+    "peri": lambda r, a, t: (r * a, 1.0 / a),
+    "ngpt": lambda r, a, t: (a / 1.7, 0.0),
+    "sqrt": lambda r, a, t: (np.sqrt(1.0 + t) + 0.0 * a, 0.0),
+}
+
+
+@pytest.mark.parametrize("norm", SPEED)
+def test_directions_move_by_the_attention_over_the_speed_factor(norm):
+    """Oracle 8.4: th' = P A / s and the equation of the radius, for any tokens; A is that of the directions."""
+    x, space = tokens(norm), Sphere(D) if NORMS[norm].place == "sphere" else Euclidean(D)
+    x = unit(x) if norm in ("post", "ngpt", "sqrt") else x
+    law = Attention(beta=2.0)
+    velocity = Block(law, norm=norm, alpha=1.7 if norm == "ngpt" else None).drift(x, space=space, depth=DEPTH)
+    r, th = np.linalg.norm(x, axis=-1, keepdims=True), unit(x)
+    a = law.drift(th, space=Euclidean(D), backend="reference")
+    s, grows = SPEED[norm](r, np.linalg.norm(a, axis=-1, keepdims=True), DEPTH)
+    outward = (th * a).sum(-1, keepdims=True)
+    radial = (th * velocity).sum(-1, keepdims=True)
+    np.testing.assert_allclose((velocity - radial * th) / r, (a - outward * th) / s, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(radial, grows * outward, rtol=0, atol=1e-14)
+
+
 def test_after_its_switch_mix_is_pre():
     x = tokens("pre")
     found = block_of("mix").drift(x, space=Euclidean(D), weights=WEIGHTS, depth=2.0)
@@ -351,6 +376,15 @@ def test_a_part_that_gives_nothing_to_normalise_fails_the_run_and_says_so():
     block = Block(Attention(value=0.0), norm="peri")
     solution = integrate(block, Ensemble(tokens("peri"), Euclidean(D)), layers=3)
     assert solution.status.startswith("failed: the state is not finite")
+
+
+def test_a_token_at_the_origin_has_no_direction_and_fails_the_run():
+    x = tokens("pre")
+    x[0, 2] = 0.0
+    ensemble = Ensemble(x, Euclidean(D))
+    with np.errstate(invalid="ignore"):
+        assert np.isnan(measure(["attention_entropy"], ensemble, block_of("pre"))["attention_entropy"][0])
+        assert integrate(block_of("pre"), ensemble, layers=2).status.startswith("failed: the state is not finite")
 
 
 def test_mix_takes_no_step_across_its_switch():

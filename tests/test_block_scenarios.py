@@ -167,6 +167,13 @@ RUNS = {
     "sqrt": SPHERE | {"block.norm": "sqrt"},
     "ngpt": SPHERE | FEED | {"block.norm": "ngpt", "block.alpha": 2.0},
     "splitting": SPHERE | FEED | {"depth.method": "lie-trotter", "depth.step": 0.05},
+    "splitting, and a drift to stop at": FEED
+    | {
+        "block.norm": "pre",
+        "depth.method": "strang",
+        "depth.step": 0.25,
+        "save.stop": {"drift": 1e-9},
+    },
     "network": NETWORK | FEED | {"block.norm": "pre", "depth.weights": "independent"},
     "network of mix": NETWORK | FEED | {"block.norm": "mix", "block.tau": 1.5, "depth.step": 1.0},
     "pure attention and feed-forward": NETWORK | FEED | {"depth.residual": False, "block.norm": "pre"},
