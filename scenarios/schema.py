@@ -177,7 +177,8 @@ def _wrong_depth(scenario: Scenario) -> Iterator[tuple[str, str]]:
     if depth.weights == "independent" and not (scenario.attention.drawn() or scenario.block.drawn()):
         yield (
             "depth.weights",
-            '"independent" needs a matrix to draw: attention.query, key, value or output = { law = ... }',
+            '"independent" needs a matrix to draw: attention.query, key, value or output = { law = ... }, or '
+            "block.feed_forward",
         )
 
 
