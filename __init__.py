@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .errors import AttndynError, InvalidInput, MissingExtra, TrajectoryError
     from .integrators import Solution, integrate
-    from .particles import Attention, Ensemble, Euclidean, Space, Sphere
+    from .particles import Attention, Block, Ensemble, Euclidean, FeedForward, Space, Sphere
     from .scenarios.files import names
     from .scenarios.run import run
     from .scenarios.schema import Scenario, load
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _HOME = {
     "errors": ("AttndynError", "InvalidInput", "MissingExtra", "TrajectoryError"),
     "integrators": ("Solution", "integrate"),
-    "particles": ("Attention", "Ensemble", "Euclidean", "Space", "Sphere"),
+    "particles": ("Attention", "Block", "Ensemble", "Euclidean", "FeedForward", "Space", "Sphere"),
     "scenarios.files": ("names",),
     "scenarios.run": ("run",),
     "scenarios.schema": ("Scenario", "load"),
@@ -38,8 +38,10 @@ _MODULE_OF = {name: module for module, names_of_it in _HOME.items() for name in 
 __all__ = [
     "Attention",
     "AttndynError",
+    "Block",
     "Ensemble",
     "Euclidean",
+    "FeedForward",
     "InvalidInput",
     "MissingExtra",
     "Scenario",

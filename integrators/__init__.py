@@ -2,7 +2,7 @@
 
 from . import events
 from .integrate import integrate
-from .methods import METHODS
+from .methods import METHODS, SPLITTING_METHODS, method_of
 from .solution import Solution, Statistics
 
-__all__ = ["METHODS", "Solution", "Statistics", "events", "integrate"]
+__all__ = ["METHODS", "SPLITTING_METHODS", "Solution", "Statistics", "events", "integrate", "method_of"]

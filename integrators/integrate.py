@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..particles.attention import Attention
 from ..particles.backends import Engine, EngineOptions
+from ..particles.block import Law, attention_of
 from ..particles.ensemble import Ensemble
 from .arithmetic import State
 from .brownian import Noise
@@ -27,7 +28,7 @@ Array = NDArray[np.floating]
 
 
 def integrate(
-    law: Attention | Sequence[Attention],
+    law: Law | Sequence[Law],
     ensemble: Ensemble,
     *,
     t_end: float | None = None,
@@ -52,15 +53,16 @@ def integrate(
 ) -> Solution:
     """Move an ensemble under an attention law from depth 0 to t_end, or through a number of layers.
 
-    law      : one law, or for independent weights one per layer
+    law      : one law, an `Attention` or a `Block`, or for independent weights one per layer
     t_end    : the depth to reach; with `layers` it is layers * step
     method   : "euler", "heun", "rk4", "geodesic-euler" (fixed `step`), "bs32", "tsit5", "dp54", "dop853" (adaptive),
-               "euler-maruyama", "heun-stratonovich" (fixed `step`, with noise)
+               "euler-maruyama", "heun-stratonovich" (fixed `step`, with noise); for blocks with a feed-forward map also
+               "lie-trotter", "strang" (fixed `step`)
     step     : the fixed step, the layer's step (default 1), or the first step of an adaptive method
     rtol, atol : the error of a step is kept below atol + rtol |x_i|, as a root mean square over tokens; rtol is at
                least 10 times the rounding of the tokens' number type
     layers   : the discrete network x <- retract(x + step attention(x)) instead of a method; without `residual`
-               x <- retract(step attention(x))
+               x <- retract(step attention(x)); for a block see `attndyn.particles.block`
     save_at  : increasing depths in [0, t_end], by default both ends; between steps the method's interpolant is
                used, or with `exact` the steps are cut to land there
     stop     : events that end the run early; the state at the event is saved as well
@@ -94,7 +96,7 @@ def integrate(
     run = _Run(course, course.stepper, frames, merging, tuple(stop), on_progress, (0.0, start))
     began = time.perf_counter()
     try:
-        status = run.to_its_end(law if isinstance(law, Attention) else law[0])
+        status = run.to_its_end(attention_of(law if isinstance(law, Law) else law[0]))
     except KeyboardInterrupt:
         status = "interrupted"
     t, x = run.now[0], run.all_tokens(run.now[1])
@@ -163,7 +165,7 @@ class _Run:
                 return f"stopped: {event.name}"
             if statistics.accepted >= course.max_steps and t < course.t_end:
                 return f"failed: max_steps = {course.max_steps} steps were taken and the depth is {t:.6g}"
-            if self._join():
+            if any([self._switch(t), self._join()]):
                 x = self.now[1]
                 self.stepper.start(t, x)
         return "finished"
@@ -198,13 +200,26 @@ class _Run:
         met = self.merging.look(t, self.stepper.arithmetic.host(x))
         if not met and engine == self.course.engine:
             return False
+        self.course = replace(self.course, engine=engine)
+        self._go_on_with(self.merging.ensemble if met else self._ensemble())
+        return True
+
+    def _switch(self, t: float) -> bool:
+        """Whether another law came into force at the depth just reached, and with it another stepper."""
+        if t not in self.course.switches:
+            return False
+        self._go_on_with(self._ensemble())
+        return True
+
+    def _ensemble(self) -> Ensemble:
+        return self.merging.ensemble.at(self.stepper.arithmetic.host(self.now[1]))
+
+    def _go_on_with(self, ensemble: Ensemble) -> None:
+        """Take a new stepper, not yet started, for this ensemble."""
         self.records = self.record()
         self.drifts_before += self.stepper.evaluations
-        self.course = replace(self.course, engine=engine)
-        ensemble = self.merging.ensemble if met else self.merging.ensemble.at(self.stepper.arithmetic.host(x))
-        self.stepper = self.course.again(ensemble, engine)
-        self.now = (t, self.stepper.arithmetic.load(ensemble.positions))
-        return True
+        self.stepper = self.course.again(ensemble, self.course.engine, self.now[0])
+        self.now = (self.now[0], self.stepper.arithmetic.load(ensemble.positions))
 
     def _event_now(self, events: Sequence[Event]) -> Event | None:
         """The first of these events that is true at the depth reached."""
@@ -223,11 +238,13 @@ class _Run:
         if not self.stepper.adaptive:
             # from the count, so that times do not drift
             end = min((self.statistics.accepted + 1) * h, course.t_end)
-            if course.t_end - end < 1e-9 * h:
-                end = course.t_end
+            for marked in (course.t_end, *course.switches):
+                if abs(marked - end) < 1e-9 * h:
+                    end = marked
             shorter = self.stepper.continuous and end - t < h * (1 - 1e-9)
             return (end - t if shorter else h), end
-        target = min(course.t_end, self.frames.due() if course.exact else np.inf)
+        coming = [depth for depth in course.switches if depth > t]
+        target = min(course.t_end, self.frames.due() if course.exact else np.inf, *coming)
         if t + h * (1 + 1e-12) >= target:
             return target - t, target
         return h, t + h

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..particles.backends import Field
+from ..particles.block_field import BlockField
 from ..particles.space import Space, Sphere
 from .arithmetic import Arithmetic, State
 from .stochastic import Kicks
@@ -16,7 +17,8 @@ class Layers:
     """One layer of the network a step: x <- retract(x + h f(x)), or retract(h f(x)) without residual connection.
 
     f is the attention itself, with no tangential projection: on the sphere this is post-layer-normalisation. In R^d
-    without residual connection and with h = 1 it is pure attention (arXiv:2103.03404).
+    without residual connection and with h = 1 it is pure attention (arXiv:2103.03404). A block does what
+    `BlockField.layer` says instead.
     field_of : the field of layer number k (weights may be independent at every layer)
     kicks    : with noise x <- retract(x + h f(x) + P_x dW), whose mean step without attention on the unit sphere is the
                factor E[(1 + 2 kappa h chi^2_{d-1})^(-1/2)]
@@ -51,6 +53,12 @@ class Layers:
         """Apply the next layer; NaN when the result is not finite."""
         self.field = self._field_of(self._layer)
         self.evaluations += 1
+        if isinstance(self.field, BlockField):
+            self.field.layer(t, h, self._residual, x, self.moved)
+            if self._kicks is not None:
+                self.moved += self._space.project(x, self._kicks.at(t))
+                self.arithmetic.retract(self.moved, self._radius)
+            return 0.0 if self.arithmetic.finite(self.moved) else np.nan
         if self._kicks is None and getattr(self.field, "replicas_plan", None) is not None:
             from . import blocks  # its kernels are for many small replicas alone
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,8 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InvalidInput
-from ..particles.attention import Attention
-from ..particles.backends import Engine, Field, prepare
+from ..particles.backends import Engine, Field
+from ..particles.block import Block, Law, attention_of, check_start, in_force, switches
+from ..particles.block_field import BlockField, prepare
 from ..particles.ensemble import Ensemble, checked_weights
 from ..particles.merging import check_mergeable
 from .arithmetic import Arithmetic, State, arithmetic_of
@@ -19,6 +21,7 @@ from .brownian import Noise
 from .control import first_step
 from .maps import GeodesicEuler, Layers
 from .runge_kutta import RungeKutta
+from .splitting import SPLITTINGS, Splitting, check_splittable
 from .stochastic import WITHOUT_NOISE, EulerMaruyama, HeunStratonovich, Kicks
 from .tableaux import TABLEAUX
 
@@ -69,6 +72,16 @@ METHODS = {name: Method(name, tableau.order, tableau.error is not None) for name
     "euler-maruyama": Method("euler-maruyama", 1, False, stochastic=True),
     "heun-stratonovich": Method("heun-stratonovich", 2, False, stochastic=True),
 }
+# of the two parts of a block
+SPLITTING_METHODS = {name: Method(name, splitting.order, False) for name, splitting in SPLITTINGS.items()}
+
+
+def method_of(name: str) -> Method:
+    """The method of this name. Raises InvalidInput for an unknown one, and says which there are."""
+    methods = METHODS | SPLITTING_METHODS
+    if name not in methods:
+        raise InvalidInput(f"method must be one of {', '.join(methods)}; got {name!r}")
+    return methods[name]
 
 
 @dataclass(frozen=True)
@@ -78,13 +91,14 @@ class Course:
     h       : the fixed step, or the first step of an adaptive method once `first` was called
     save_at : (frames,), increasing, within [0, t_end]
     mergeable : whether tokens that meet may become one
-    again   : the stepper for an ensemble of other tokens, where the law allows it
+    again   : the stepper for an ensemble of other tokens, where the law allows it, or from another depth on
+    switches : the depths at which it must be asked for, since another law comes into force
     """
 
     stepper: Stepper
     engine: Engine
     mergeable: bool
-    again: Callable[[Ensemble, Engine], Stepper]
+    again: Callable[[Ensemble, Engine, float], Stepper]
     t_end: float
     save_at: NDArray[np.float64]
     exact: bool
@@ -92,6 +106,7 @@ class Course:
     rtol: float
     atol: float
     max_steps: int
+    switches: tuple[float, ...] = ()
 
     def first(self, stepper: Stepper, x: State) -> float:
         """The first step from x, after the stepper was started."""
@@ -103,7 +118,7 @@ class Course:
 
 
 def choose(
-    law: Attention | Sequence[Attention],
+    law: Law | Sequence[Law],
     ensemble: Ensemble,
     *,
     t_end: float | None,
@@ -130,17 +145,22 @@ def choose(
     # an error below rounding can be asked for, but not had
     rtol = max(rtol, 10.0 * float(np.finfo(ensemble.positions.dtype).eps))
 
-    def make(ensemble: Ensemble, engine: Engine) -> Stepper:
-        def field_of(one: Attention) -> Field:
-            x = ensemble.positions
-            return prepare(
-                one, ensemble.space, checked_weights(ensemble.weights, x.shape[:2]), x.shape, x.dtype, engine
-            )
+    def make(ensemble: Ensemble, engine: Engine, t: float = 0.0) -> Stepper:
+        x = ensemble.positions
+        weights = checked_weights(ensemble.weights, x.shape[:2])
+
+        def field_of(one: Law, depth: float) -> Field:
+            one, space = in_force(one, depth, ensemble.space)
+            if layers is not None and isinstance(one, Block) and space != ensemble.space:
+                return BlockField(one, space, weights, x.shape, x.dtype, engine)  # which retracts to its own space
+            return prepare(one, space, weights, x.shape, x.dtype, engine)
 
         if layers is not None:
-            return _network(_layer_fields(law, layers, field_of), engine, ensemble, residual, noise, step)
-        assert isinstance(law, Attention)
-        return stepper_of(method, field_of(law), engine, ensemble, rtol, atol, noise, step)
+            assert step is not None
+            return _network(_layer_fields(law, layers, step, field_of), engine, ensemble, residual, noise, step)
+        assert isinstance(law, Law)
+        _, space = in_force(law, t, ensemble.space)
+        return stepper_of(method, field_of(law, t), engine, ensemble.at(x, space), rtol, atol, noise, step)
 
     if layers is not None:
         step = 1.0 if step is None else step
@@ -150,23 +170,31 @@ def choose(
         t_end = layers * step
     elif t_end is None:
         raise InvalidInput("t_end (or layers) is needed: how deep to go")
-    elif not isinstance(law, Attention):
+    elif not isinstance(law, Law):
         raise InvalidInput("a sequence of laws needs layers: weights that change from layer to layer")
     _check_positive("t_end", t_end)
     if merge is not None and engine.processes > 1:
         raise InvalidInput(f"merge needs a run in one process; got processes = {engine.processes}")
     if noise.temperature > 0.0:
-        _check_noise(method, step, t_end, layers, residual, merge)
+        _check_noise(law, method, step, t_end, layers, residual, merge)
+    if layers is None and method in SPLITTINGS:
+        check_splittable(method, law)
+    marked: tuple[float, ...] = ()
+    if layers is None and isinstance(law, Law):
+        check_start(law, ensemble)
+        marked = tuple(depth for depth in switches(law) if depth < t_end)
     mergeable = noise.temperature == 0.0 and _is_mergeable(law, ensemble, layers, insist=merge is not None)
     stepper = make(ensemble, engine)
     if layers is None and not stepper.adaptive and step is None:
         raise InvalidInput(f"method {method!r} needs a step; adaptive methods are {_names(adaptive=True)}")
+    if not stepper.adaptive and step is not None:
+        marked = tuple(_on_grid(np.array(marked), step, t_end, "the depth of a switch").tolist())
     times = _save_times(save_at, t_end)
     if not stepper.continuous or (exact and not stepper.adaptive):
         assert step is not None
         times = _on_grid(times, step, t_end)
     return Course(
-        stepper, engine, mergeable, make, float(t_end), times, exact, step, rtol, atol, max_steps or MAX_STEPS
+        stepper, engine, mergeable, make, float(t_end), times, exact, step, rtol, atol, max_steps or MAX_STEPS, marked
     )
 
 
@@ -193,17 +221,18 @@ def stepper_of(
     method = WITHOUT_NOISE.get(method, method)
     if method in TABLEAUX:
         return RungeKutta(TABLEAUX[method], field, arithmetic, ensemble.space, x, rtol, atol)
-    if method == "geodesic-euler":
-        return GeodesicEuler(field, arithmetic, ensemble.space, x)
-    raise InvalidInput(f"method must be one of {', '.join(METHODS)}; got {method!r}")
+    if method in SPLITTINGS:
+        return Splitting(SPLITTINGS[method], field, arithmetic, ensemble.space, x)
+    method_of(method)
+    return GeodesicEuler(field, arithmetic, ensemble.space, x)
 
 
-def _is_mergeable(law: Attention | Sequence[Attention], ensemble: Ensemble, layers: int | None, insist: bool) -> bool:
+def _is_mergeable(law: Law | Sequence[Law], ensemble: Ensemble, layers: int | None, insist: bool) -> bool:
     """Whether tokens that meet may become one. Raises InvalidInput if they must not and the user wants it."""
     try:
-        if layers is not None or not isinstance(law, Attention):
+        if layers is not None or not isinstance(law, Law):
             raise InvalidInput("merge belongs to integration in continuous depth; got layers")
-        check_mergeable(law, ensemble)
+        check_mergeable(attention_of(law), ensemble)
     except InvalidInput:
         if insist:
             raise
@@ -230,18 +259,24 @@ def _kicks(noise: Noise, arithmetic: Arithmetic, ensemble: Ensemble, step: float
 
 
 def _check_noise(
-    method: str, step: float | None, t_end: float, layers: int | None, residual: bool, merge: float | None
+    law: Law | Sequence[Law],
+    method: str,
+    step: float | None,
+    t_end: float,
+    layers: int | None,
+    residual: bool,
+    merge: float | None,
 ) -> None:
     """Raise InvalidInput where the rest of a run does not go with noise."""
     if merge is not None:
         raise InvalidInput(f"merge does not go with noise, which drives tokens that have met apart; got {merge:g}")
+    if any(switches(one) for one in ([law] if isinstance(law, Law) else law)):
+        raise InvalidInput("noise does not go with norm mix, whose tokens leave the sphere on their way")
     if layers is not None:
         if not residual:
             raise InvalidInput("noise in a network needs the residual connection")
         return
-    if method not in METHODS:
-        return  # which is refused by its name
-    if not METHODS[method].stochastic:
+    if not method_of(method).stochastic:
         raise InvalidInput(f"noise needs layers or one of the methods {', '.join(WITHOUT_NOISE)}; got {method!r}")
     if step is None:
         raise InvalidInput(f"method {method!r} needs a step")
@@ -250,15 +285,17 @@ def _check_noise(
 
 
 def _layer_fields(
-    law: Attention | Sequence[Attention], layers: int, field_of: Callable[[Attention], Field]
+    law: Law | Sequence[Law], layers: int, step: float, field_of: Callable[[Law, float], Field]
 ) -> Callable[[int], Field]:
-    if isinstance(law, Attention):
-        shared = field_of(law)
-        return lambda layer: shared
+    if isinstance(law, Law):
+        # a field for each piece of the depth: before the first switch, after it, ...
+        fields = [field_of(law, start) for start in (0.0, *switches(law))]
+        first_layers = [int(np.ceil(start / step - 1e-9)) for start in switches(law)]
+        return lambda layer: fields[bisect_right(first_layers, layer)]
     if len(law) != layers:
         raise InvalidInput(f"there must be one law per layer: {layers}; got {len(law)}")
-    field_of(law[0])  # so that a wrong shape is found now
-    return lambda layer: field_of(law[layer])
+    field_of(law[0], 0.0)  # so that a wrong shape is found now
+    return lambda layer: field_of(law[layer], layer * step)
 
 
 def _save_times(save_at: ArrayLike | None, t_end: float) -> NDArray[np.float64]:
@@ -273,12 +310,12 @@ def _save_times(save_at: ArrayLike | None, t_end: float) -> NDArray[np.float64]:
     return np.minimum(times, t_end)
 
 
-def _on_grid(times: NDArray[np.float64], step: float, t_end: float) -> NDArray[np.float64]:
+def _on_grid(times: NDArray[np.float64], step: float, t_end: float, what: str = "save times") -> NDArray[np.float64]:
     """The same times as exact multiples of the step. Raises InvalidInput where one is none."""
     number = np.rint(times / step)
     off = (np.abs(number * step - times) > 1e-9 * np.maximum(times, step)) & (times != t_end)
     if off.any():
-        raise InvalidInput(f"save times must be multiples of the step {step:g} here; got {times[off][0]:g}")
+        raise InvalidInput(f"{what} must be multiples of the step {step:g} here; got {times[off][0]:g}")
     return np.where(times == t_end, t_end, number * step)
 
 

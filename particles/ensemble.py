@@ -58,11 +58,14 @@ class Ensemble:
     def dimension(self) -> int:
         return self.positions.shape[2]
 
-    def at(self, positions: NDArray[np.floating]) -> Ensemble:
-        """The same weights and space at other positions (replicas, tokens, dimension); not checked again."""
+    def at(self, positions: NDArray[np.floating], space: Space | None = None) -> Ensemble:
+        """The same weights at other positions (replicas, tokens, dimension), in the same space or another.
+
+        Not checked again.
+        """
         moved = object.__new__(Ensemble)
         object.__setattr__(moved, "positions", positions)
-        object.__setattr__(moved, "space", self.space)
+        object.__setattr__(moved, "space", self.space if space is None else space)
         object.__setattr__(moved, "weights", self.weights)
         return moved
 
@@ -89,7 +92,7 @@ class Ensemble:
 
     @classmethod
     def uniform(cls, space: Space, tokens: int, replicas: int = 1, seed: int = 0, **parameters: Any) -> Ensemble:
-        """Tokens uniform on the sphere, or in a ball or cube of R^d (`radius`, `region`)."""
+        """Tokens uniform on the sphere, or in a ball or cube or on a sphere of R^d (`radius`, `region`)."""
         return cls.draw("uniform", space, tokens=tokens, replicas=replicas, seed=seed, **parameters)
 
     @classmethod

@@ -27,12 +27,12 @@ def uniform(
     tokens: int,
     generator: Generator,
     radius: float | None = None,
-    region: Literal["ball", "cube"] | None = None,
+    region: Literal["ball", "cube", "sphere"] | None = None,
 ) -> Positions:
-    """Uniform on the sphere; in R^d uniform in the ball or cube of half-width `radius` (default 1, ball)."""
+    """Uniform on the sphere; in R^d in the ball, on the sphere or in the cube of half-width `radius` (1, ball)."""
     if isinstance(space, Euclidean):
         return space.uniform(generator, (tokens,), radius=1.0 if radius is None else radius, region=region or "ball")
-    if radius is not None or region is not None:
+    if radius is not None or region not in (None, "sphere"):
         raise InvalidInput(
             "radius and region belong to uniform tokens in a Euclidean space; a sphere has its own radius"
         )

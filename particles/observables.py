@@ -23,7 +23,9 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidInput
 from .attention import Attention, Matrix
+from .attention_matrix import column_spread, key_query_discrepancy, key_query_distance, row_sum, sparsity
 from .backends.engine import EngineOptions
+from .block import Law, attention_of, seen_by
 from .ensemble import Ensemble
 from .space import Space, Sphere
 
@@ -227,6 +229,13 @@ REGISTRY: dict[str, Observable] = {
         Observable("aligned_pairs", aligned_pairs, f"share of pairs with cos(x_i, x_j) >= {ALIGNED}", ("threads",)),
         Observable("order", order, "order parameter |mean token|, over the radius on a sphere"),
         Observable("attention_entropy", attention_entropy, "mean entropy of the attention rows (nats)", _LAW),
+        Observable("attention_sparsity", sparsity, "share of the attention weights that are exactly zero", ("law",)),
+        Observable("row_sum", row_sum, "mean sum of an attention row: 1 for stochastic laws", ("law",)),
+        Observable("column_spread", column_spread, "deviation of the columns' sums from doubly stochastic", ("law",)),
+        Observable(
+            "key_query_distance", key_query_distance, "sliced Wasserstein distance of queries and keys", ("law",)
+        ),
+        Observable("key_query_discrepancy", key_query_discrepancy, "maximum mean discrepancy of them", ("law",)),
         Observable("effective_rank", effective_rank, "exp of the entropy of the tokens' singular values"),
         Observable("radius", radius, "largest |x_i|"),
         Observable("diameter", diameter, "largest distance between two tokens"),
@@ -234,7 +243,7 @@ REGISTRY: dict[str, Observable] = {
 }
 
 
-def check_names(names: Sequence[str], law: Attention | None = None) -> None:
+def check_names(names: Sequence[str], law: Law | None = None) -> None:
     """Raise InvalidInput unless every name is in REGISTRY and, when a law is given, defined for it.
 
     For an unknown name the message holds the nearest one and all that there are.
@@ -246,13 +255,13 @@ def check_names(names: Sequence[str], law: Attention | None = None) -> None:
             raise InvalidInput(f"observables must be among {', '.join(REGISTRY)}; got {name!r}{hint}")
         check = REGISTRY[name].check
         if law is not None and check is not None:
-            check(name, law)
+            check(name, attention_of(law))
 
 
 def measure(
     names: Sequence[str],
     ensemble: Ensemble,
-    law: Attention | None = None,
+    law: Law | None = None,
     *,
     cluster_distance: float | None = None,
     **engine: Unpack[EngineOptions],
@@ -260,6 +269,7 @@ def measure(
     """Every named observable of one ensemble, name -> (replicas,); attention statistics are computed once.
 
     cluster_distance is for `clusters` (default: `default_cluster_distance`); `engine` as in `Attention.drift`.
+    What belongs to the attention of a block is that of the tokens as its attention sees them, normalised or not.
     Raises InvalidInput for an unknown name, for an observable of the attention without a law, and for one that is
     not defined for this law.
     """
@@ -268,11 +278,14 @@ def measure(
     for observable in chosen:
         if law is None and observable.needs_law:
             raise InvalidInput(f"{observable.name} is an observable of the attention: it needs a law")
-    supply: dict[str, Any] = {"law": law, "distance": cluster_distance, "threads": engine.get("threads")}
-    if law is not None and any("statistics" in observable.takes for observable in chosen):
-        supply["statistics"] = _statistics(ensemble, law, None, **engine)
+    attention, seen = (None, ensemble) if law is None else (attention_of(law), seen_by(law, ensemble))
+    supply: dict[str, Any] = {"law": attention, "distance": cluster_distance, "threads": engine.get("threads")}
+    if attention is not None and any("statistics" in observable.takes for observable in chosen):
+        supply["statistics"] = _statistics(seen, attention, None, **engine)
     return {
-        observable.name: observable.function(ensemble, **{key: supply[key] for key in observable.takes})
+        observable.name: observable.function(
+            seen if observable.needs_law else ensemble, **{key: supply[key] for key in observable.takes}
+        )
         for observable in chosen
     }
 

@@ -73,19 +73,21 @@ class Euclidean:
 
     def distance(self, positions: Array, others: Array) -> Array:
         """|x - y| over the last axis of two (..., dimension) arrays."""
-        return _library(positions).linalg.norm(positions - others, axis=-1)
+        return library_of(positions).linalg.norm(positions - others, axis=-1)
 
     def uniform(
         self,
         generator: np.random.Generator,
         shape: tuple[int, ...],
         radius: float = 1.0,
-        region: Literal["ball", "cube"] = "ball",
+        region: Literal["ball", "cube", "sphere"] = "ball",
     ) -> Array:
-        """Points (*shape, dimension) uniform in the ball of this radius or the cube [-radius, radius]^d."""
+        """Points (*shape, dimension) uniform in the ball or on the sphere of this radius, or in [-radius, radius]^d."""
         if region == "cube":
             return generator.uniform(-radius, radius, (*shape, self.dimension))
         directions = _directions(generator, (*shape, self.dimension))
+        if region == "sphere":
+            return radius * directions
         return radius * directions * generator.random((*shape, 1)) ** (1.0 / self.dimension)
 
 
@@ -113,18 +115,18 @@ class Sphere:
 
     def retract(self, positions: Array) -> Array:
         """r x / |x|, the nearest point of the sphere; positions (..., dimension)."""
-        return self.radius / _library(positions).linalg.norm(positions, axis=-1, keepdims=True) * positions
+        return self.radius / library_of(positions).linalg.norm(positions, axis=-1, keepdims=True) * positions
 
     def exponential(self, positions: Array, velocities: Array) -> Array:
         """cos(|v|/r) x + r sin(|v|/r) v/|v| for points x of the sphere and tangent v, (..., dimension)."""
-        library = _library(positions)
+        library = library_of(positions)
         angle = library.linalg.norm(velocities, axis=-1, keepdims=True) / self.radius
         # sinc(a/pi) = sin(a)/a is exact at a = 0, where v/|v| is not defined
         return library.cos(angle) * positions + library.sinc(angle / np.pi) * velocities
 
     def distance(self, positions: Array, others: Array) -> Array:
         """Great-circle distance 2 r asin(|x - y| / 2r), accurate for near and for far points."""
-        library = _library(positions)
+        library = library_of(positions)
         chord = library.linalg.norm(positions - others, axis=-1) / (2.0 * self.radius)
         return 2.0 * self.radius * library.arcsin(library.clip(chord, None, 1.0))
 
@@ -133,7 +135,7 @@ class Sphere:
         return self.radius * _directions(generator, (*shape, self.dimension))
 
 
-def _library(array: Array) -> Any:
+def library_of(array: Any) -> Any:
     """torch, which is loaded where there are tensors, or numpy: what is used of them has the same names in both."""
     torch = sys.modules.get("torch")
     return torch if torch is not None and isinstance(array, torch.Tensor) else np

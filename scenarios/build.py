@@ -18,14 +18,17 @@ from ..errors import InvalidInput
 from ..integrators import events
 from ..particles import Attention, Ensemble, Euclidean, Space, Sphere
 from ..particles.arrays import read_array
+from ..particles.block import Law, check_start
 from ..particles.gates import Gate
 from ..particles.observables import check_names, default_cluster_distance
 from ..particles.weights import draw
+from .block_build import with_block
 from .mistakes import ScenarioError, blaming
+from .numbers import numbers, vector
 from .parts import REGISTRIES, make
 from .schema import Scenario
 from .times import save_times
-from .values import ArrayFile, RandomMatrix
+from .values import RandomMatrix
 
 MATRICES = ("query", "key", "value", "output")  # the order numbers their random streams
 BIASES = ("query_bias", "key_bias", "value_bias", "output_bias")
@@ -42,7 +45,7 @@ class Plan:
 
     scenario: Scenario
     ensemble: Ensemble
-    laws: Sequence[Attention]
+    laws: Sequence[Law]
     save_times: NDArray[np.float64]
     strings: list[str] | None
 
@@ -59,7 +62,7 @@ class Plan:
         observables = 8 * self.ensemble.replicas * len(self.scenario.save.observables)
         return len(self.save_times) * (positions + observables + 16) + 50_000
 
-    def law_at(self, t: float) -> Attention:
+    def law_at(self, t: float) -> Law:
         """The law that acts on the tokens at depth t: with independent weights, that of the layer to come."""
         if len(self.laws) == 1:
             return self.laws[0]
@@ -100,9 +103,10 @@ def build(scenario: Scenario) -> Plan:
     independent = scenario.depth.weights == "independent"
     layers = range(scenario.depth.layers or 1) if independent else range(1)
     fixed = {name: _bias(scenario, name) for name in BIASES}
-    laws = [_law(scenario, ensemble.dimension, layer, fixed) for layer in layers]
-    with blaming("attention.prior" if laws[0].prior is not None else "attention.mask"):
-        laws[0].check_tokens(ensemble.tokens)
+    laws = [with_block(scenario, _law(scenario, ensemble, layer, fixed), ensemble.space, layer) for layer in layers]
+    if scenario.depth.layers is None:
+        with blaming("tokens.initial"):
+            check_start(laws[0], ensemble)
     with blaming("save.observables"):
         check_names(scenario.save.observables, laws[0])
     times = save_times(scenario.depth, scenario.save)
@@ -128,7 +132,7 @@ def _ensemble(scenario: Scenario) -> Ensemble:
             **parameters,
         ).positions
     with blaming("tokens.weights"):
-        return Ensemble(positions, space, _vector(scenario, tokens.weights))
+        return Ensemble(positions, space, vector(scenario, tokens.weights))
 
 
 def _space(scenario: Scenario) -> Space:
@@ -142,17 +146,17 @@ def _space(scenario: Scenario) -> Space:
     return Sphere(dimension, 1.0 if scenario.space.radius is None else scenario.space.radius)
 
 
-def _law(scenario: Scenario, dimension: int, layer: int, biases: dict[str, Any]) -> Attention:
-    attention = scenario.attention
+def _law(scenario: Scenario, ensemble: Ensemble, layer: int, biases: dict[str, Any]) -> Attention:
+    attention, dimension = scenario.attention, ensemble.dimension
     matrices: dict[str, Any] = {name: _matrix(scenario, name, dimension, layer) for name in MATRICES}
     options: dict[str, Any] = {}
     for key in REGISTRIES:
         with blaming(f"attention.{key}"):
-            options[key] = make(key, getattr(attention, key), lambda value: _numbers(scenario, value))
+            options[key] = make(key, getattr(attention, key), lambda value: numbers(scenario, value))
     if attention.gate is not None:
         with blaming("attention.gate"):
-            numbers = _numbers(scenario, attention.gate.matrix), _vector(scenario, attention.gate.bias)
-            options["gate"] = Gate(*numbers, attention.gate.on)
+            matrix, bias = numbers(scenario, attention.gate.matrix), vector(scenario, attention.gate.bias)
+            options["gate"] = Gate(matrix, bias, attention.gate.on)
     with blaming("attention.query", {name: f"attention.{name}" for name in type(attention).model_fields}):
         law = Attention(
             beta=attention.beta,
@@ -164,6 +168,8 @@ def _law(scenario: Scenario, dimension: int, layer: int, biases: dict[str, Any])
             **biases,
         )
         law.projections(dimension)
+    with blaming("attention.mask" if law.prior is None else "attention.prior"):
+        law.check_tokens(ensemble.tokens)
     return law
 
 
@@ -178,7 +184,7 @@ def _matrix(scenario: Scenario, name: str, dimension: int, layer: int) -> float 
             seed = scenario.tokens.seed if value.seed is None else value.seed
             rows, columns = _shape(scenario, name, dimension)
             return value.scale * draw(value.law, rows, columns, seed, (layer, MATRICES.index(name)))
-        matrix = _numbers(scenario, value)
+        matrix = numbers(scenario, value)
         assert matrix is not None
         if matrix.ndim != 2:
             raise InvalidInput(f"must be a matrix; got an array of the shape {matrix.shape}")
@@ -216,22 +222,10 @@ def _check_rows(scenario: Scenario, name: str, matrix: NDArray[np.float64], dime
 
 def _bias(scenario: Scenario, name: str) -> NDArray[np.float64] | None:
     with blaming(f"attention.{name}"):
-        bias = _vector(scenario, getattr(scenario.attention, name))
+        bias = vector(scenario, getattr(scenario.attention, name))
         if bias is not None and bias.ndim != 1:
             raise InvalidInput(f"must be a list of numbers; got an array of the shape {bias.shape}")
         return bias
-
-
-def _numbers(scenario: Scenario, value: list[Any] | ArrayFile | None) -> NDArray[np.float64] | None:
-    if isinstance(value, ArrayFile):
-        return read_array(scenario.folder / value.file, value.array)
-    return None if value is None else np.asarray(value, np.float64)
-
-
-def _vector(scenario: Scenario, value: list[Any] | ArrayFile | None) -> NDArray[np.float64] | None:
-    """As `_numbers`; a single row or column, as a .csv file has it, is a vector."""
-    numbers = _numbers(scenario, value)
-    return numbers.ravel() if numbers is not None and numbers.size == max(numbers.shape) else numbers
 
 
 def _strings(scenario: Scenario, tokens: int) -> list[str] | None:

@@ -14,9 +14,10 @@ from pydantic import Field, PrivateAttr, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from ..errors import InvalidInput
-from ..integrators import METHODS
+from ..integrators import METHODS, method_of
 from ..integrators.brownian import SLACK, halvings
 from . import toml
+from .block import BlockSection, wrong_block
 from .files import locate, source
 from .mistakes import ScenarioError, explain
 from .overrides import merge
@@ -37,6 +38,9 @@ class Scenario(Section):
     space: SpaceSection = Field(default=SpaceSection(), description="The space in which tokens live.")
     attention: AttentionSection = Field(
         default=AttentionSection(), description="How tokens move in the field of the others."
+    )
+    block: BlockSection = Field(
+        default=BlockSection(), description="What a layer does besides its attention: feed-forward map, normalisation."
     )
     depth: Depth = Field(default=Depth(), description="How far and by what method.")
     save: Save = Field(default=Save(), description="What is kept, and when the run ends before its time.")
@@ -135,6 +139,7 @@ def _contradictions(scenario: Scenario) -> Iterator[tuple[str, str]]:
             f'{scenario.attention.shift:g} with normalisation = "{word(scenario.attention.normalisation)}"',
         )
     yield from _wrong_depth(scenario)
+    yield from wrong_block(scenario)
     yield from wrong_times(scenario.depth, scenario.save)
     names = scenario.save.observables
     if len(set(names)) < len(names):
@@ -161,7 +166,7 @@ def _wrong_depth(scenario: Scenario) -> Iterator[tuple[str, str]]:
             yield "depth.weights", '"independent" needs depth.layers: one set of matrices for each layer'
         if not depth.residual:
             yield "depth.residual", "belongs to a network; give depth.layers"
-        if not METHODS[depth.method].adaptive and depth.step is None:
+        if not method_of(depth.method).adaptive and depth.step is None:
             yield "depth.step", f"missing; the fixed-step method {depth.method!r} needs it"
         if depth.step is not None and depth.step > depth.end:
             yield "depth.step", f"must be at most the run's depth {depth.end:g}; got {depth.step:g}"
@@ -172,10 +177,11 @@ def _wrong_depth(scenario: Scenario) -> Iterator[tuple[str, str]]:
         yield f"depth.{key}", "belongs to integration in continuous depth; a network of layers has none"
     if scenario.save.stop.drift is not None:
         yield "save.stop.drift", "belongs to integration in continuous depth; a layer has no drift"
-    if depth.weights == "independent" and not scenario.attention.drawn():
+    if depth.weights == "independent" and not (scenario.attention.drawn() or scenario.block.drawn()):
         yield (
             "depth.weights",
-            '"independent" needs a matrix to draw: attention.query, key, value or output = { law = ... }',
+            '"independent" needs a matrix to draw: attention.query, key, value or output = { law = ... }, or '
+            "block.feed_forward",
         )
 
 
@@ -187,7 +193,7 @@ def _wrong_noise(depth: Depth) -> Iterator[tuple[str, str]]:
         yield "depth.merge", f"does not go with noise, which drives tokens that have met apart; got {depth.merge:g}"
     if depth.layers is not None and not depth.residual:
         yield "depth.noise", f"needs the residual connection in a network; got {depth.noise:g} with residual = false"
-    if depth.layers is None and not METHODS[depth.method].stochastic:
+    if depth.layers is None and not method_of(depth.method).stochastic:
         allowed = ", ".join(name for name, method in METHODS.items() if method.stochastic)
         yield (
             "depth.noise",

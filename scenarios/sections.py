@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from ..integrators import METHODS
+from ..integrators import METHODS, SPLITTING_METHODS
 from ..particles.backends import SUMS
 from ..particles.observables import REGISTRY
 from .parts import MASK, NORMALISATION, PRIOR, SCORE, Array, PartTable
@@ -149,9 +149,12 @@ class Depth(Section):
         default=None,
         ge=1,
         le=10**7,
-        description="The discrete network: this many times x <- retract(x + step * attention(x)).",
+        description="The discrete network: this many times x <- retract(x + step * attention(x)), or [block].",
     )
-    method: Annotated[str, OneOf(METHODS)] = Field(default="tsit5", description="Method of integration.")
+    method: Annotated[str, OneOf([*METHODS, *SPLITTING_METHODS])] = Field(
+        default="tsit5",
+        description="Method of integration; lie-trotter and strang split attention from a feed-forward map.",
+    )
     step: float | None = Field(
         default=None,
         gt=0,

@@ -20,6 +20,9 @@ def summary(plan: Plan) -> str:
     law = "unnormalised" if word(attention.normalisation) == "none" else word(attention.normalisation)
     score = "" if word(attention.score) == "dot" else f" {word(attention.score)}"
     mask = score + ("" if word(attention.mask) == "none" else f" {word(attention.mask)}")
+    norm = "" if scenario.block.norm == "none" else f" {scenario.block.norm}-normalised"
+    feed = scenario.block.feed_forward
+    more = "" if feed is None else f" and a {feed.activation} feed-forward map"
     heads = f" {attention.heads} heads," if attention.heads > 1 else ""
     if depth.layers is not None:
         way = f"{depth.layers} layers of step {depth.layer_step:g} with {depth.weights} weights"
@@ -28,7 +31,7 @@ def summary(plan: Plan) -> str:
     if depth.noise > 0.0:
         way += f" with noise {depth.noise:g}"
     return (
-        f"{replicas}{ensemble.tokens} tokens {_place(plan)}, {law}{mask} attention,{heads} beta = "
+        f"{replicas}{ensemble.tokens} tokens {_place(plan)},{norm} {law}{mask} attention{more},{heads} beta = "
         f"{attention.beta:g}, {way}, {len(plan.save_times)} frames, about {_bytes(plan.file_size)}"
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from ..integrators import METHODS
+from ..integrators import method_of
 from .sections import Depth, LogTimes, Save
 
 MAX_FRAMES = 10_000_000
@@ -77,7 +77,7 @@ def _grid(depth: Depth, save: Save) -> float | None:
     if depth.layers is not None:
         return depth.layer_step
     whole_steps = save.exact or depth.method in NO_INTERPOLANT or depth.noise > 0.0
-    stepwise = not METHODS[depth.method].adaptive and whole_steps
+    stepwise = not method_of(depth.method).adaptive and whole_steps
     return depth.step if stepwise else None
 
 

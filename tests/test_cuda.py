@@ -7,8 +7,9 @@ and entropy.
 import numpy as np
 import pytest
 from attndyn.integrators import integrate
-from attndyn.particles import Attention, Ensemble, Euclidean, Sphere
+from attndyn.particles import Attention, Block, Ensemble, Euclidean, FeedForward, Sphere
 from attndyn.particles.backends import Engine, prepare
+from attndyn.particles.block import NORMS
 from attndyn.particles.ensemble import checked_weights
 from test_backends import MASKS, TOLERANCE, law_of, laws_and_shapes, token_weights, tokens_at
 
@@ -138,3 +139,20 @@ def test_tensors_come_back_to_the_processor_if_they_were_there():
     gradient, x.grad = x.grad, None
     Attention(beta=4.0).drift(x, space=Sphere(3), backend="torch").square().sum().backward()
     torch.testing.assert_close(gradient, x.grad, rtol=0, atol=TOLERANCE["float64"])
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_blocks_on_a_gpu_are_those_of_the_processor(norm):
+    generator = np.random.default_rng(1)
+    feed = FeedForward(generator.standard_normal((20, 5)), generator.standard_normal((5, 20)) / 20.0)
+    block = Block(Attention(beta=2.0), feed, norm, tau=0.5 if norm == "mix" else None)
+    space = Sphere(5) if NORMS[norm].place == "sphere" else Euclidean(5)
+    start = Ensemble(Sphere(5).uniform(generator, (3, 40)), space)
+    for how in ({"t_end": 1.0}, {"t_end": 1.0, "method": "strang", "step": 0.125}, {"layers": 8, "step": 0.125}):
+        here, there = integrate(block, start, **how), integrate(block, start, **how, **ON_THE_GPU)
+        np.testing.assert_allclose(there.final, here.final, rtol=0, atol=1e-8)
+    x = torch.tensor(start.positions, device=DEVICE, requires_grad=True)
+    block.drift(x, space=space, backend="torch").square().sum().backward()
+    y = torch.tensor(start.positions, requires_grad=True)
+    block.drift(y, space=space, backend="torch").square().sum().backward()
+    torch.testing.assert_close(x.grad.cpu(), y.grad, rtol=1e-10, atol=1e-12)

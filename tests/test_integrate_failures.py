@@ -67,10 +67,7 @@ def test_a_softmax_run_that_overflows_says_that_tokens_run_away(way):
         ({"t_end": -1.0}, "t_end must be a positive number; got -1"),
         ({"t_end": np.nan}, "t_end must be a positive number; got nan"),
         ({"t_end": np.inf}, "t_end must be a positive number; got inf"),
-        (
-            {"t_end": 1.0, "method": "rk5"},
-            "method must be one of euler, heun, rk4, .*geodesic-euler, euler-maruyama, heun-stratonovich; got 'rk5'",
-        ),
+        ({"t_end": 1.0, "method": "rk5"}, "method must be one of euler, heun, rk4, .*geodesic-euler.*; got 'rk5'"),
         ({"t_end": 1.0, "method": "rk4"}, "method 'rk4' needs a step; adaptive methods are bs32, tsit5"),
         ({"t_end": 1.0, "method": "geodesic-euler"}, "method 'geodesic-euler' needs a step"),
         ({"t_end": 1.0, "step": 0.0}, "step must be a positive number; got 0"),

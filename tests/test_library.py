@@ -6,6 +6,8 @@ from functools import cache
 import attndyn
 import numpy as np
 import pytest
+from attndyn import Ensemble, Sphere
+from attndyn.particles.observables import measure
 from attndyn.scenarios.files import listing, source
 
 # oracle 1.2, table 1: softmax, n = 32, beta = 4, from orthonormal tokens
@@ -324,3 +326,38 @@ def test_noise_below_critical_gathers_tokens_in_a_cloud():
     assert late.min() > 0.6
     assert late.max() < 0.82
     assert late.mean() == pytest.approx(0.714577934512, abs=0.01)  # oracle 11.4
+
+
+def test_peri_norm_keeps_apart_what_post_norm_joins():
+    """At equal depth, from the same tokens: directions an angle of 0.1 apart, and the rank."""
+    peri, start = ran("peri-norm"), attndyn.load("peri-norm")
+    post = attndyn.run(start.override({"block.norm": "post", "space.kind": "sphere"}))
+    pre = attndyn.run(start.override({"block.norm": "pre"}))
+    np.testing.assert_allclose(peri.positions[0], post.positions[0], rtol=0, atol=1e-15)
+
+    def directions(trajectory):
+        x = trajectory.positions[-1][0]
+        x = x / np.linalg.norm(x, axis=-1, keepdims=True)
+        return int(measure(["clusters"], Ensemble(x, Sphere(3)))["clusters"][0])
+
+    assert (directions(peri), directions(post)) == (20, 2)
+    rank = {name: run.observables["effective_rank"][-1, 0] for name, run in (("peri", peri), ("post", post))}
+    assert rank["peri"] == pytest.approx(2.81, abs=0.01)
+    assert rank["post"] == pytest.approx(1.82, abs=0.01)
+    assert peri.observables["radius"][-1, 0] == pytest.approx(15.9, abs=0.3)
+    assert directions(pre) == pytest.approx(20, abs=3)
+    entropy = peri.observables["attention_entropy"][:, 0]
+    assert (np.diff(entropy) < 0.02).all()
+
+
+def test_feed_forward_memories_hold_four_clusters():
+    trajectory = ran("feed-forward-memories")
+    clusters = observable("clusters", "feed-forward-memories")[:, 0]
+    assert (clusters[at(trajectory, 5.0) :] == 4).all()
+    section = attndyn.load("feed-forward-memories").block.feed_forward
+    corners = np.array(section.inner) / 4.0
+    nearest = (trajectory.positions[-1][0] @ corners.T).max(axis=1)
+    assert nearest.min() == pytest.approx(0.992, abs=1e-3)
+    weaker = (np.array(section.outer) / 2.0).tolist()
+    joined = attndyn.run(attndyn.load("feed-forward-memories").override({"block.feed_forward.outer": weaker}))
+    assert joined.observables["clusters"][at(joined, 10.0), 0] == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -21,6 +21,27 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.floating]
 ROWS = 32  # rows of one unit of work, whose masks and priors are held
+
+
+class Weights(NamedTuple):
+    """w_ij of some tokens i and j, (rows, columns); it is 0 for the tokens that are not among the columns."""
+
+    replica: int
+    head: int
+    rows: slice
+    columns: slice
+    values: Array
+
+
+class _Part(NamedTuple):
+    replica: int
+    head: int
+    first: int
+    last: int
+    low: int
+    high: int
+    scores: Array
+    measure: Array
 
 
 class GeneralField:
@@ -59,22 +80,39 @@ class GeneralField:
         replicas, tokens, _ = positions.shape
         log_partition = np.empty((replicas, self._law.heads, tokens))
         entropy = np.empty_like(log_partition)
+        for part in self._parts(positions):
+            found = row_statistics(self._law, part.scores, part.measure, tokens)
+            rows = part.replica, part.head, slice(part.first, part.last)
+            log_partition[rows], entropy[rows] = found
+        return log_partition, entropy
+
+    def weights(self, positions: Array) -> Iterator[Weights]:
+        """The attention matrix w_ij, some rows of one replica and head at a time."""
+        for part in self._parts(positions):
+            rows = self._law.normalisation.rows(part.scores, part.measure, positions.shape[1])
+            yield Weights(part.replica, part.head, slice(part.first, part.last), slice(part.low, part.high), rows)
+
+    def features(self, x: Array, head: int) -> tuple[Array, Array]:
+        """Queries and keys of one replica and head, each (tokens, head_dimension)."""
+        query, key, _ = self._reference.features(x, head)
+        return query, key
+
+    def record(self) -> dict[str, Any]:
+        """The most iterations that sinkhorn took for a drift."""
+        return {"sinkhorn_iterations": self._most_iterations} if self._law.normalisation.name == "sinkhorn" else {}
+
+    def _parts(self, positions: Array) -> Iterator[_Part]:
+        """All scores and measures, some rows at a time."""
         for replica, x in enumerate(positions):
             weights = self._reference.weights[replica]
             for head in range(self._law.heads):
                 query, key, _ = self._reference.features(x, head)
                 potential = self._potentials(query, key, weights, head)
-                for first, last, low, high in self._units(tokens):
+                for first, last, low, high in self._units(len(x)):
                     ranges = ((first, last), (low, high))
                     scores, measure = row_pairs(self._law, query, key, weights, head, *ranges)
                     scores = scores + potential[low:high].astype(scores.dtype)
-                    found = row_statistics(self._law, scores, measure, tokens)
-                    log_partition[replica, head, first:last], entropy[replica, head, first:last] = found
-        return log_partition, entropy
-
-    def record(self) -> dict[str, Any]:
-        """The most iterations that sinkhorn took for a drift."""
-        return {"sinkhorn_iterations": self._most_iterations} if self._law.normalisation.name == "sinkhorn" else {}
+                    yield _Part(replica, head, first, last, low, high, scores, measure)
 
     def _head(self, x: Array, replica: int, head: int) -> Array:
         """sum_j w_ij v_j of one head, (tokens, value_dimension)."""

@@ -94,6 +94,11 @@ class TensorField:
         points = self._space.retract(positions)
         return self._space.project(points, self._attention(points))
 
+    @full_precision()
+    def attended(self, positions: Tensor) -> Tensor:
+        """`attention` (replicas, tokens, dimension) as a differentiable function of positions of that shape."""
+        return self._attention(positions)
+
     @torch.no_grad()
     @full_precision()
     def statistics(self, positions: Tensor | Array) -> tuple[Any, Any]:

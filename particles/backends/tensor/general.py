@@ -77,6 +77,11 @@ class GeneralTensorField:
         points = space.retract(positions)
         return space.project(points, self._attention(points))
 
+    @full_precision()
+    def attended(self, positions: Tensor) -> Tensor:
+        """`attention` (replicas, tokens, dimension) as a differentiable function of positions of that shape."""
+        return self._attention(positions)
+
     @torch.no_grad()
     @full_precision()
     def statistics(self, positions: Tensor | Array) -> tuple[Any, Any]:

@@ -1,0 +1,174 @@
+"""A block as a field: the attention field of any backend, with what the block does around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from .attention import as_positions
+from .backends import Engine, EngineOptions, Field
+from .backends import prepare as prepare_attention
+from .block import Block, Law
+from .ensemble import checked_weights
+from .normalisers import SphereNorm, TokenMap
+from .space import Space, Sphere, library_of
+
+Array = NDArray[np.floating]
+Attend = Callable[[Any], Any]
+BELONG_TO_THE_ATTENTION = ("load", "host", "add_up", "record", "at_floor", "device")
+
+
+def prepare(
+    law: Law,
+    space: Space,
+    weights: NDArray[np.float64],
+    shape: tuple[int, ...],
+    dtype: DTypeLike,
+    engine: Engine,
+) -> Field:
+    """A law as a field, see `backends.prepare`: a block that adds nothing to its attention is its attention.
+
+    Raises InvalidInput where the law does not fit the space.
+    """
+    if not isinstance(law, Block):
+        return prepare_attention(law, space, weights, shape, dtype, engine)
+    law.check(space)
+    if law.feed_forward is None and law.norm in ("none", "post"):
+        return prepare_attention(law.attention, space, weights, shape, dtype, engine)
+    return BlockField(law, space, weights, shape, dtype, engine)
+
+
+def drift(
+    block: Block, positions: ArrayLike, space: Space, weights: ArrayLike | None, depth: float, options: EngineOptions
+) -> Any:
+    """See `Block.drift`."""
+    block.check(space)
+    piece, place = block.at(depth, space)
+    x: Any = positions
+    tensor = options.get("backend") == "torch" and hasattr(x, "requires_grad")
+    if tensor:
+        x = x if str(x.dtype) in ("torch.float64", "torch.float32") else x.double()
+        options = {"device": str(x.device), **options}
+        x = x[None] if x.ndim == 2 else x
+    else:
+        x = as_positions(x, space)
+    dtype = np.dtype(str(x.dtype).removeprefix("torch."))
+    field = BlockField(piece, place, checked_weights(weights, x.shape[:2]), tuple(x.shape), dtype, Engine(**options))
+    if tensor:
+        return field.drift(x.to(field.device), depth).to(x.device).reshape(np.shape(positions))
+    out = np.empty_like(x)
+    field.velocity(depth, x, out)
+    return out.reshape(np.shape(positions))
+
+
+class BlockField:
+    """See `Field`. Positions and what is written to are what the attention's field takes: arrays, or tensors."""
+
+    def __init__(
+        self,
+        block: Block,
+        space: Space,
+        weights: NDArray[np.float64],
+        shape: tuple[int, ...],
+        dtype: DTypeLike,
+        engine: Engine,
+    ) -> None:
+        block.check(space)
+        self.block, self._space = block, space
+        self._normaliser = block.normaliser_in(space)
+        seen = space
+        if block.scheme.inner and isinstance(self._normaliser, SphereNorm):
+            seen = Sphere(space.dimension, self._normaliser.radius)
+        self._attention = prepare_attention(block.attention, seen, weights, shape, dtype, engine)
+        self._precisely: Callable[[], AbstractContextManager[Any]] = nullcontext
+        if engine.backend == "torch":
+            from .backends.tensor.precision import full_precision  # imports torch, which is an extra
+
+            self._precisely = full_precision
+        self._maps: tuple[Any, TokenMap, TokenMap | None] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        if name in BELONG_TO_THE_ATTENTION:
+            return getattr(self._attention, name)
+        raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
+
+    def velocity(self, t: float, positions: Any, out: Any) -> None:
+        """See `Field.velocity`: the sum of what the parts of the block do."""
+        self.attention_velocity(t, positions, out)
+        if self.block.feed_forward is not None:
+            out += self._feed_forward_velocity(t, positions)
+
+    def attention_velocity(self, t: float, positions: Any, out: Any) -> None:
+        """As `velocity`, of the attention alone."""
+        if self.block.scheme.inner or self.block.scheme.outer:
+            x = self._space.retract(positions)
+            out[...] = self._space.project(x, self._effect(self._attend(t), t, x))
+            return
+        self._attention.velocity(t, positions, out)  # which has a faster way than projecting its `attention`
+        if (factor := self.block.factor(t)) != 1.0:
+            out *= factor
+
+    def feed_forward_velocity(self, t: float, positions: Any, out: Any) -> None:
+        """As `velocity`, of the feed-forward map alone."""
+        out[...] = self._feed_forward_velocity(t, positions)
+
+    def attention(self, t: float, positions: Any, out: Any) -> None:
+        """See `Field.attention`: the sum of what the parts do, with no retraction and no projection."""
+        out[...] = sum(self._effect(part, t, positions) for part in self._parts(positions, self._attend(t)))
+
+    def layer(self, t: float, h: float, residual: bool, x: Any, out: Any) -> None:
+        """One layer of step h at depth t, part by part: x + h effect(x), or h effect(x), retracted to the space."""
+        for part in self._parts(x, self._attend(t)):
+            step = float(h) * self._effect(part, t, x)
+            x = self._space.retract(x + step if residual else step)
+        out[...] = x
+
+    def drift(self, positions: Any, t: float = 0.0) -> Any:
+        """The velocity (replicas, tokens, dimension) of a tensor of positions, a differentiable function of them."""
+        x = self._space.retract(positions)
+        parts = self._parts(x, self._attention.attended)  # type: ignore[attr-defined]
+        return self._space.project(x, sum(self._effect(part, t, x) for part in parts))
+
+    def statistics(self, positions: Any) -> tuple[Any, Any]:
+        """See `Field.statistics`: of the rows as they are, of normalised tokens where the attention sees those."""
+        normalise, _ = self._maps_for(positions)
+        return self._attention.statistics(normalise(positions) if self.block.scheme.inner else positions)
+
+    def _feed_forward_velocity(self, t: float, positions: Any) -> Any:
+        x = self._space.retract(positions)
+        feed = self._maps_for(x)[1]
+        assert feed is not None
+        return self._space.project(x, self._effect(feed, t, x))
+
+    def _effect(self, part: Attend, t: float, x: Any) -> Any:
+        """c(t) n_out(B(n_in(x))) of one part."""
+        normalise, scheme = self._maps_for(x)[0], self.block.scheme
+        with self._precisely():
+            effect = part(normalise(x) if scheme.inner else x)
+        effect = normalise(effect) if scheme.outer else effect
+        factor = self.block.factor(t)
+        return effect if factor == 1.0 else factor * effect
+
+    def _parts(self, x: Any, attend: Attend) -> list[Attend]:
+        feed = self._maps_for(x)[1]
+        return [attend] if feed is None else [attend, feed]
+
+    def _attend(self, t: float) -> Attend:
+        def attend(x: Any) -> Any:
+            out = library_of(x).empty_like(x)
+            self._attention.attention(t, x, out)
+            return out
+
+        return attend
+
+    def _maps_for(self, x: Any) -> tuple[TokenMap, TokenMap | None]:
+        """n and F, with their numbers where x is."""
+        kind = (type(x), x.dtype, getattr(x, "device", None))
+        if self._maps is None or self._maps[0] != kind:
+            feed = self.block.feed_forward
+            self._maps = (kind, self._normaliser.prepared(x), None if feed is None else feed.prepared(x))
+        return self._maps[1:]

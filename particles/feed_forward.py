@@ -1,0 +1,101 @@
+"""The feed-forward map of a transformer's block: the same small network for every token.
+
+    F(x) = W_2 act(W_1 x + b_1) + b_2,   W_1 (hidden, dimension), W_2 (dimension, hidden)
+
+A new activation is one function and one row of ACTIVATIONS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from ..errors import InvalidInput
+from .normalisers import checked_numbers, like
+from .space import library_of
+
+Array = NDArray[np.floating]
+
+
+def relu(x: Any) -> Any:
+    """max(x, 0)."""
+    return library_of(x).clip(x, 0.0, None)
+
+
+def gelu(x: Any) -> Any:
+    """x Phi(x), Phi the distribution function of N(0, 1): the exact form. Source: arXiv:1606.08415."""
+    return x * _special(x).ndtr(x)
+
+
+def gelu_tanh(x: Any) -> Any:
+    """x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2, within 5e-4 of `gelu`. Source: arXiv:1606.08415."""
+    return 0.5 * x * (1.0 + library_of(x).tanh(0.7978845608028654 * (x + 0.044715 * (x * x * x))))
+
+
+def silu(x: Any) -> Any:
+    """x / (1 + exp(-x)). Source: arXiv:1606.08415."""
+    return x * _special(x).expit(x)
+
+
+ACTIVATIONS: dict[str, Callable[[Any], Any]] = {"relu": relu, "gelu": gelu, "gelu-tanh": gelu_tanh, "silu": silu}
+
+
+@dataclass(frozen=True, eq=False)
+class FeedForward:
+    """The map x -> W_2 act(W_1 x + b_1) + b_2 of every token.
+
+    inner : W_1, (hidden, dimension)        inner_bias : b_1, (hidden,), or None
+    outer : W_2, (dimension, hidden)        outer_bias : b_2, (dimension,), or None
+    activation : "relu", "gelu" (exact), "gelu-tanh" or "silu"
+
+    Raises InvalidInput for an unknown activation, shapes that do not fit each other, or numbers that are not finite.
+    """
+
+    inner: Array
+    outer: Array
+    inner_bias: Array | None = None
+    outer_bias: Array | None = None
+    activation: str = "gelu"
+
+    def __post_init__(self) -> None:
+        if self.activation not in ACTIVATIONS:
+            raise InvalidInput(f"activation must be one of {', '.join(ACTIVATIONS)}; got {self.activation!r}")
+        for name, axes in (("inner", 2), ("outer", 2), ("inner_bias", 1), ("outer_bias", 1)):
+            given = getattr(self, name)
+            if given is not None or axes == 2:
+                object.__setattr__(self, name, checked_numbers(name, given, axes))
+        hidden, dimension = self.inner.shape
+        if self.outer.shape != (dimension, hidden):
+            raise InvalidInput(
+                f"outer must have the shape (dimension, hidden) = ({dimension}, {hidden}); got {self.outer.shape}"
+            )
+        for name, rows in (("inner_bias", hidden), ("outer_bias", dimension)):
+            bias = getattr(self, name)
+            if bias is not None and bias.shape != (rows,):
+                raise InvalidInput(f"{name} must have {rows} numbers; got {bias.shape[0]}")
+
+    def check(self, dimension: int) -> None:
+        """Raise InvalidInput unless it maps tokens of this dimension."""
+        if self.inner.shape[1] != dimension:
+            raise InvalidInput(f"inner must have the shape (hidden, {dimension}); got {self.inner.shape}")
+
+    def prepared(self, x: Any) -> Callable[[Any], Any]:
+        """The map for arrays or tensors of the type, and on the device, of x."""
+        inner, outer = like(x, self.inner).T, like(x, self.outer).T
+        inner_bias, outer_bias = (0.0 if bias is None else like(x, bias) for bias in (self.inner_bias, self.outer_bias))
+        activate = ACTIVATIONS[self.activation]
+        return lambda tokens: activate(tokens @ inner + inner_bias) @ outer + outer_bias
+
+    def __call__(self, positions: Any) -> Any:
+        """F of every token: an array or a tensor (..., dimension) to the same."""
+        return self.prepared(positions)(positions)
+
+
+def _special(x: Any) -> Any:
+    """The special functions of SciPy or, for tensors, of torch: those used have the same names."""
+    return special if isinstance(x, np.ndarray) else library_of(x).special
