@@ -17,6 +17,7 @@ from .timing import LeftOut, Row
 # a group and the module that measures it, which is imported when it is run
 GROUPS = {
     "drift": "drift",
+    "laws": "laws",
     "peers": "peers",
     "trajectories": "trajectories",
     "phase": "phase",
