@@ -14,12 +14,13 @@ from ..reference import ReferenceField, row_pairs, row_statistics
 from ..sinkhorn import potentials, symmetric_scores
 from . import rows
 from .schedule import default_threads, in_parallel
-from .vectors import lanes
+from .vectors import aligned_zeros, lanes
 
 if TYPE_CHECKING:
     from ...attention import Attention
 
 Array = NDArray[np.floating]
+MARGIN = 1.0 + 1e-5  # of the longest key, above what rounding does to a score
 ROWS = 32  # rows of one unit of work, whose masks and priors are held
 
 
@@ -62,6 +63,8 @@ class GeneralField:
         self._dtype = np.dtype(dtype)
         self._kernel = rows.row_law(law, shape[1], TIES[self._dtype.itemsize])
         self._most_iterations = 0
+        products = not law.score.distant and law.normalisation.name == "linear"
+        self._separates = products and law.mask.name == "none" and law.prior is None
 
     def velocity(self, t: float, positions: Array, out: Array) -> None:
         """See `Field.velocity`."""
@@ -120,13 +123,18 @@ class GeneralField:
         weights = self._reference.weights[replica]
         out = np.empty((len(x), value.shape[1]), self._dtype)
         potential = self._potentials(query, key, weights, head)
-        keys, values = self._side_by_side(self._turned(key)), self._side_by_side(value)
-        query = np.ascontiguousarray(self._turned(query))
+        query, key = (np.ascontiguousarray(self._turned(part)) for part in (query, key))
+        if self._separates:  # sum_j a_j <q_i, k_j> v_j = (sum_j a_j v_j k_j^T) q_i needs no pairs
+            return (self._law.score_beta * query) @ (key.T @ (weights[:, None] * value))
+        keys, values = _in_blocks(key), _side_by_side(value)
+        longest = float(np.sqrt(np.square(key, dtype=np.float64).sum(axis=1).max())) * MARGIN
 
         def work(unit: tuple[int, int, int, int]) -> None:
             first, last, low, high = unit
             measure, prior = self._beside(unit, weights, potential, head)
-            rows.attend(self._kernel, query[first:last], keys, values, measure, prior, low, high - low, out[first:last])
+            rows.attend(
+                self._kernel, query[first:last], keys, values, measure, prior, longest, low, high - low, out[first:last]
+            )
 
         self._over_units(work, len(x), query.shape[1] + value.shape[1])
         return out
@@ -137,7 +145,7 @@ class GeneralField:
         if self._law.normalisation.name != "sinkhorn":
             return np.zeros(tokens)
         query, key = (np.ascontiguousarray(self._turned(part), np.float64) for part in (query, key))
-        sides = (query, self._side_by_side(key)), (key, self._side_by_side(query))
+        sides = (query, _in_blocks(key)), (key, _in_blocks(query))
         weights = weights.astype(np.float64)
 
         def log_sums(side: tuple[Array, Array], additional: Array) -> Array:
@@ -170,13 +178,6 @@ class GeneralField:
 
         return directions(features)
 
-    def _side_by_side(self, features: Array) -> Array:
-        """(tokens, components) as (components, padded), zero behind the tokens."""
-        tokens, components = features.shape
-        out = np.zeros((components, _room(tokens, features.dtype)), features.dtype)
-        out[:, :tokens] = features.T
-        return out
-
     def _beside(
         self, unit: tuple[int, int, int, int], weights: Array, additional: Array, head: int
     ) -> tuple[Array, Array]:
@@ -188,6 +189,8 @@ class GeneralField:
         measure[:, : high - low] = weights[low:high]
         if not everyone:
             measure[:, : high - low] *= law.mask.factors(first, last, low, high).astype(weights.dtype)
+        if law.prior is None and not additional.any():
+            return measure, np.zeros((0, 0), weights.dtype)
         prior = np.zeros((1 if law.prior is None else last - first, room), weights.dtype)
         prior[:, : high - low] = additional[low:high]
         if law.prior is not None:
@@ -196,14 +199,33 @@ class GeneralField:
 
     def _units(self, tokens: int) -> Iterator[tuple[int, int, int, int]]:
         """(first, last, low, high): some rows, and the tokens beyond which they see nobody."""
+        width = lanes(np.float32)  # a multiple of the lanes of either type
         for first in range(0, tokens, ROWS):
             last = min(first + ROWS, tokens)
-            yield first, last, *self._law.mask.span(first, last, tokens)
+            low, high = self._law.mask.span(first, last, tokens)
+            yield first, last, low // width * width, high
 
     def _over_units(self, work: Any, tokens: int, components: int) -> None:
         units = list(self._units(tokens))
         cost = tokens * tokens * (1.0 + 0.1 * components)
         in_parallel(lambda a, b: [work(unit) for unit in units[a:b]], len(units), cost, self._threads)
+
+
+def _side_by_side(features: Array) -> Array:
+    """(tokens, components) as (components, padded), zero behind the tokens."""
+    tokens, components = features.shape
+    out = aligned_zeros((components, _room(tokens, features.dtype)), features.dtype)
+    out[:, :tokens] = features.T
+    return out
+
+
+def _in_blocks(features: Array) -> Array:
+    """(tokens, components) as (padded / lanes, components, lanes): what is loaded together lies together."""
+    width = lanes(features.dtype.type)
+    side = _side_by_side(features)
+    out = aligned_zeros((side.shape[1] // width, side.shape[0], width), features.dtype)
+    out[:] = side.reshape(side.shape[0], -1, width).swapaxes(0, 1)
+    return out
 
 
 def _room(tokens: int, dtype: DTypeLike) -> int:

@@ -1,7 +1,8 @@
 """Attention of any score and normalisation, a few rows at a time: scores into a buffer, weights in place, then values.
 
 What has one pass over the pairs and no row at all, softmax of dot products, is done by `pairs` and `tiles`, faster.
-Rows come in groups of `GROUP`, which share every key and value that is loaded. Memory is that of a group of rows.
+Rows come in groups of `GROUP`, which share every key and value that is loaded. Where a weight needs no more of its row
+than an upper bound of the scores, tile by tile of `TILE` tokens; else the whole group is held.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from .exponential import LOG2E, exp2
 from .lanes import lane_count, over, where_at_least
+from .pair_sums import LEAST_SUM32, LEAST_SUM64
 from .vectors import across_max, across_sum, fma, largest, load, spread, spread_from, square_root, store, wide
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.floating]
 GROUP = 4  # rows that are computed together
+TILE = 512  # tokens whose weights are in the first cache; a multiple of four vectors
 DOT, GAUSSIAN, LAPLACE, STUDENT = range(4)
 SOFTMAX, UNNORMALISED, LINEAR, SIGMOID, RELU, ENTMAX, TOP_K, HARDMAX = range(8)
 _SCORES = {"gaussian": GAUSSIAN, "metric": GAUSSIAN, "laplace": LAPLACE, "student": STUDENT}
@@ -75,37 +78,111 @@ def row_law(law: Attention, tokens: int, tie: float) -> RowLaw:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def attend(law, query, keys, values, measure, prior, low, width, out):
-    """out_i = sum_j w_ij v_j for some rows, over the tokens low..low + width.
+def attend(law, query, keys, values, measure, prior, longest, low, width, out):
+    """out_i = sum_j w_ij v_j for some rows, over the tokens low..low + width; low is a multiple of the lanes.
 
     query   : (rows, head_dimension)                 out : (rows, value_dimension)
-    keys    : (head_dimension, padded)               values : (value_dimension, padded), zero behind the tokens
-    measure : (rows or 1, room), a_j m_ij of these tokens, zero behind them    prior : (rows or 1, room), log pi_ij
+    keys    : (padded / lanes, head_dimension, lanes)    values : (value_dimension, padded), zero behind the tokens
+    measure : (rows or 1, room), a_j m_ij of these tokens, zero behind them
+    prior   : (rows or 1, room), log pi_ij; (0, 0) for none             longest : the norm of the longest key
     """
-    wide()
-    buffer = np.zeros((GROUP, measure.shape[1]), query.dtype)
-    spare = np.zeros((2, measure.shape[1]), query.dtype)
+    buffer = np.zeros((GROUP, TILE + 4 * lane_count(query)), query.dtype)
+    whole = np.zeros((GROUP, measure.shape[1] if _needs_rows(law, prior) else 0), query.dtype)
+    spare = np.zeros((2, whole.shape[1]), query.dtype)
+    sums, totals, bounds = np.zeros((GROUP, out.shape[1])), np.zeros(GROUP), np.zeros(GROUP)
     for first in range(0, query.shape[0], GROUP):
         rows = min(GROUP, query.shape[0] - first)
-        _score(law, query, first, keys, low, width, buffer)
+        if not _needs_rows(law, prior):
+            _bound(law, query, first, rows, longest, bounds)
+            _sum_tiles(law, query, first, rows, keys, values, measure, prior, low, width, buffer, bounds, sums, totals)
+            if _finish(law, bounds, sums, totals, rows, out, first):
+                continue
+            if whole.size == 0:  # a bound was too loose: the rows need their own largest score
+                whole = np.zeros((GROUP, measure.shape[1]), query.dtype)
+                spare = np.zeros((2, whole.shape[1]), query.dtype)
+        _score(law, query, first, keys, low, width, whole)
         for r in range(rows):
             i = first + r
-            _add(buffer[r], prior[i if prior.shape[0] > 1 else 0], width)
-            _weigh(law, buffer[r], measure[i if measure.shape[0] > 1 else 0], spare, width)
-            buffer[r, width:] = 0  # the vectors of values reach beyond the tokens
-        _average(buffer, values, low, width, out, first, rows)
+            _add(whole[r], prior, i, 0, width)
+            _weigh(law, whole[r], measure[i if measure.shape[0] > 1 else 0], spare, width)
+            whole[r, width:] = 0  # the vectors of values reach beyond the tokens
+        sums[:] = 0
+        _average(whole, values, low, width, sums, rows)
+        for r in range(rows):
+            out[first + r] = sums[r]
+
+
+@njit(cache=True, error_model="numpy")
+def _needs_rows(law, prior):
+    """Whether a row has to be known before its first weight is."""
+    return law.normalisation > RELU or (law.normalisation <= UNNORMALISED and prior.shape[0] > 0)
+
+
+@njit(cache=True, error_model="numpy")
+def _bound(law, query, first, rows, longest, bounds):
+    """An upper bound of the scores of each row: 0 for distances, that of Cauchy and Schwarz for products."""
+    for r in range(rows):
+        square = 0.0
+        for k in range(query.shape[1]):
+            square += np.float64(query[first + r, k]) ** 2
+        bounds[r] = 0.0
+        if law.score == DOT:
+            bounds[r] = abs(law.beta) * np.sqrt(square) * longest
+        elif law.beta < 0:
+            bounds[r] = np.inf  # tokens repel by their distance, which has no bound here
+        bounds[r] = query.dtype.type(bounds[r])
+
+
+@njit(cache=True, error_model="numpy")
+def _sum_tiles(law, query, first, rows, keys, values, measure, prior, low, width, buffer, bounds, sums, totals):
+    """sum_j w_ij v_j and sum_j w_ij of a group of rows, tile by tile; powers are relative to the bound."""
+    sums[:], totals[:] = 0, 0
+    exponential = law.normalisation <= UNNORMALISED
+    for t in range(0, width, TILE):
+        size = min(TILE, width - t)
+        _score(law, query, first, keys, low + t, size, buffer)
+        for r in range(rows):
+            i = first + r
+            mu = measure[i if measure.shape[0] > 1 else 0, t:]
+            _add(buffer[r], prior, i, t, size)
+            if exponential:
+                totals[r] += _relative(buffer[r], mu, bounds[r], size)
+            else:
+                _weigh(law, buffer[r], mu, buffer, size)
+            buffer[r, size:] = 0
+        _average(buffer, values, low + t, size, sums, rows)
+
+
+@njit(cache=True, error_model="numpy")
+def _finish(law, bounds, sums, totals, rows, out, first):
+    """Write a group of rows from its sums; False where a bound was so loose that nothing is left of a sum."""
+    if law.normalisation <= UNNORMALISED:
+        least = LEAST_SUM64 if out.itemsize == 8 else LEAST_SUM32
+        for r in range(rows):
+            if not least < totals[r] < np.inf:
+                return False
+    for r in range(rows):
+        factor = 1.0
+        if law.normalisation == SOFTMAX:
+            factor = 1.0 / totals[r]
+        elif law.normalisation == UNNORMALISED:
+            factor = np.exp(0.5 * (bounds[r] - law.parameter))  # in two steps, of which none overflows
+            for k in range(out.shape[1]):
+                sums[r, k] *= factor
+        for k in range(out.shape[1]):
+            out[first + r, k] = factor * sums[r, k]
+    return True
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def log_sums(law, query, keys, measure, prior, low, width, out):
     """out_i = log sum_j mu_ij exp(s_ij) (rows,), arrays as in `attend`; -inf where nobody is seen."""
-    wide()
     buffer = np.zeros((GROUP, measure.shape[1]), query.dtype)
     for first in range(0, query.shape[0], GROUP):
         _score(law, query, first, keys, low, width, buffer)
         for r in range(min(GROUP, query.shape[0] - first)):
             i = first + r
-            _add(buffer[r], prior[i if prior.shape[0] > 1 else 0], width)
+            _add(buffer[r], prior, i, 0, width)
             top, total = _exponentiate(buffer[r], measure[i if measure.shape[0] > 1 else 0], width)
             out[i] = top + np.log(total)
 
@@ -114,15 +191,16 @@ def log_sums(law, query, keys, measure, prior, low, width, out):
 def _score(law, query, first, keys, low, width, buffer):
     """Scores of a group of rows, without the prior; behind the last row those of the last once more."""
     wide()
-    number, lanes, padded = query.dtype.type, lane_count(query), keys.shape[1]
+    number, lanes = query.dtype.type, lane_count(query)
     d, room = query.shape[1], buffer.shape[1]
     last = query.shape[0] - 1
     a, b, c, e = first * d, min(first + 1, last) * d, min(first + 2, last) * d, min(first + 3, last) * d
     zero = spread(number(0.0))
     for j in range(0, width, lanes):
         s0, s1, s2, s3 = zero, zero, zero, zero
+        at = (low + j) * d
         for k in range(d):
-            key = load(keys, k * padded + low + j)
+            key = load(keys, at + k * lanes)
             q0, q1, q2, q3 = (
                 spread_from(query, a + k),
                 spread_from(query, b + k),
@@ -156,9 +234,12 @@ def _score(law, query, first, keys, low, width, buffer):
 
 
 @njit(cache=True, error_model="numpy")
-def _add(row, more, width):
-    for j in range(width):
-        row[j] += more[j]
+def _add(row, prior, i, start, width):
+    """Add log pi_ij of the tokens start, ... to a row of scores."""
+    if prior.shape[0] > 0:
+        more = prior[i if prior.shape[0] > 1 else 0]
+        for j in range(width):
+            row[j] += more[start + j]
 
 
 @njit(cache=True, error_model="numpy")
@@ -249,6 +330,27 @@ def _exponentiate(row, measure, width):
     return np.float64(top), np.float64(across_sum(total))
 
 
+@njit(cache=True, error_model="numpy")
+def _relative(row, measure, bound, width):
+    """row_j = mu_j exp(row_j - bound); their sum. A token that is not seen may lie above the bound."""
+    wide()
+    number, lanes = row.dtype.type, lane_count(row)
+    base, by = spread(number(bound)), spread(number(LOG2E))
+    total = spread(number(0.0))
+    for j in range(0, width, 4 * lanes):
+        w = exp2((
+            by * (_capped(load(row, j), base) - base),
+            by * (_capped(load(row, j + lanes), base) - base),
+            by * (_capped(load(row, j + 2 * lanes), base) - base),
+            by * (_capped(load(row, j + 3 * lanes), base) - base),
+        ))  # fmt: skip
+        for u in range(4):
+            term = load(measure, j + u * lanes) * w[u]
+            store(row, j + u * lanes, term)
+            total = total + term
+    return np.float64(across_sum(total))
+
+
 @njit(cache=True, error_model="numpy", inline="always")
 def _capped(a, b):
     """The lesser of two, lane by lane."""
@@ -320,8 +422,8 @@ def _entmax(row, measure, alpha, scale, spare, width):
 
 
 @njit(cache=True, error_model="numpy")
-def _average(buffer, values, low, width, out, first, rows):
-    """out (rows, value_dimension) of a group of rows: the sums of values with the weights in the buffer."""
+def _average(buffer, values, low, width, sums, rows):
+    """Add to sums (rows, value_dimension) of a group the sums of values with the weights in the buffer."""
     wide()
     lanes, padded, room = lane_count(buffer), values.shape[1], buffer.shape[1]
     zero = spread(buffer.dtype.type(0.0))
@@ -331,6 +433,6 @@ def _average(buffer, values, low, width, out, first, rows):
             value = load(values, k * padded + low + j)
             s0, s1 = fma(load(buffer, j), value, s0), fma(load(buffer, room + j), value, s1)
             s2, s3 = fma(load(buffer, 2 * room + j), value, s2), fma(load(buffer, 3 * room + j), value, s3)
-        sums = (across_sum(s0), across_sum(s1), across_sum(s2), across_sum(s3))
+        parts = (across_sum(s0), across_sum(s1), across_sum(s2), across_sum(s3))
         for r in range(rows):
-            out[first + r, k] = sums[r]
+            sums[r, k] += parts[r]
