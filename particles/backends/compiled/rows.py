@@ -13,10 +13,22 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from .exponential import LOG2E, exp2
-from .lanes import lane_count, over, where_at_least
+from .lanes import lane_count
 from .pair_sums import LEAST_SUM32, LEAST_SUM64
-from .vectors import across_max, across_sum, fma, largest, load, spread, spread_from, square_root, store, wide
+from .row_weights import (
+    ENTMAX,
+    HARDMAX,
+    LINEAR,
+    RELU,
+    SIGMOID,
+    SOFTMAX,
+    TOP_K,
+    UNNORMALISED,
+    exponentiate,
+    relative,
+    weigh,
+)
+from .vectors import across_sum, fma, load, spread, spread_from, square_root, store, wide
 
 if TYPE_CHECKING:
     from ...attention import Attention
@@ -25,7 +37,6 @@ Array = NDArray[np.floating]
 GROUP = 4  # rows that are computed together
 TILE = 512  # tokens whose weights are in the first cache; a multiple of four vectors
 DOT, GAUSSIAN, LAPLACE, STUDENT = range(4)
-SOFTMAX, UNNORMALISED, LINEAR, SIGMOID, RELU, ENTMAX, TOP_K, HARDMAX = range(8)
 _SCORES = {"gaussian": GAUSSIAN, "metric": GAUSSIAN, "laplace": LAPLACE, "student": STUDENT}
 _NORMALISATIONS = {
     "softmax": SOFTMAX,
@@ -104,7 +115,7 @@ def attend(law, query, keys, values, measure, prior, longest, low, width, out):
         for r in range(rows):
             i = first + r
             _add(whole[r], prior, i, 0, width)
-            _weigh(law, whole[r], measure[i if measure.shape[0] > 1 else 0], spare, width)
+            weigh(law, whole[r], measure[i if measure.shape[0] > 1 else 0], spare, width)
             whole[r, width:] = 0  # the vectors of values reach beyond the tokens
         sums[:] = 0
         _average(whole, values, low, width, sums, rows)
@@ -146,9 +157,9 @@ def _sum_tiles(law, query, first, rows, keys, values, measure, prior, low, width
             mu = measure[i if measure.shape[0] > 1 else 0, t:]
             _add(buffer[r], prior, i, t, size)
             if exponential:
-                totals[r] += _relative(buffer[r], mu, bounds[r], size)
+                totals[r] += relative(buffer[r], mu, bounds[r], size)
             else:
-                _weigh(law, buffer[r], mu, buffer, size)
+                weigh(law, buffer[r], mu, buffer, size)
             buffer[r, size:] = 0
         _average(buffer, values, low + t, size, sums, rows)
 
@@ -183,7 +194,7 @@ def log_sums(law, query, keys, measure, prior, low, width, out):
         for r in range(min(GROUP, query.shape[0] - first)):
             i = first + r
             _add(buffer[r], prior, i, 0, width)
-            top, total = _exponentiate(buffer[r], measure[i if measure.shape[0] > 1 else 0], width)
+            top, total = exponentiate(buffer[r], measure[i if measure.shape[0] > 1 else 0], width)
             out[i] = top + np.log(total)
 
 
@@ -240,185 +251,6 @@ def _add(row, prior, i, start, width):
         more = prior[i if prior.shape[0] > 1 else 0]
         for j in range(width):
             row[j] += more[start + j]
-
-
-@njit(cache=True, error_model="numpy")
-def _weigh(law, row, measure, spare, width):
-    """Scores of a row become weights, in place."""
-    if law.normalisation == SOFTMAX:
-        _, total = _exponentiate(row, measure, width)
-        _scale(row, 1.0 / total if total > 0 else 0.0, width)
-    elif law.normalisation == UNNORMALISED:
-        top, _ = _exponentiate(row, measure, width)
-        _scale(row, np.exp(top - law.parameter), width)
-    elif law.normalisation == LINEAR:
-        for j in range(width):
-            row[j] = measure[j] * row[j]
-    elif law.normalisation == RELU:
-        for j in range(width):
-            row[j] = measure[j] * max(row[j], row.dtype.type(0.0))
-    elif law.normalisation == SIGMOID:
-        _open(row, measure, law.parameter, width)
-    elif law.normalisation == ENTMAX:
-        _entmax(row, measure, law.parameter, law.scale, spare, width)
-    else:
-        _select(law, row, measure, spare, width)
-
-
-@njit(cache=True, error_model="numpy")
-def _select(law, row, measure, spare, width):
-    """Hardmax, or softmax over the largest scores."""
-    number = row.dtype.type
-    seen, top, size = 0, -np.inf, 0.0
-    for j in range(width):
-        if measure[j] > 0:
-            spare[0, seen] = row[j]
-            seen += 1
-            top, size = max(top, row[j]), max(size, abs(row[j]))
-    least = top
-    if law.normalisation == TOP_K:
-        least = np.partition(spare[0, :seen], seen - law.most)[seen - law.most] if law.most < seen else -np.inf
-    least = number(least - law.tie * size)
-    for j in range(width):
-        spare[0, j] = measure[j] if row[j] >= least else number(0.0)
-    if law.normalisation == TOP_K:
-        spare[0, width:] = 0
-        _, total = _exponentiate(row, spare[0], width)
-    else:
-        total = 0.0
-        for j in range(width):
-            row[j] = spare[0, j]
-            total += row[j]
-    _scale(row, 1.0 / total if total > 0 else 0.0, width)
-
-
-@njit(cache=True, error_model="numpy")
-def _scale(row, factor, width):
-    by = row.dtype.type(factor)
-    for j in range(width):
-        row[j] *= by
-
-
-@njit(cache=True, error_model="numpy")
-def _exponentiate(row, measure, width):
-    """row_j = mu_j exp(row_j - top), top the highest score that is seen (0 where none is); top and the sum."""
-    wide()
-    number, lanes = row.dtype.type, lane_count(row)
-    least, nothing = spread(number(0.0)), spread(number(0.0))
-    least = least - spread(number(np.inf))
-    tiny = spread(np.nextafter(number(0.0), number(1.0)))
-    high = least
-    for j in range(0, width, lanes):
-        high = largest(high, where_at_least(load(measure, j), tiny, load(row, j), least))
-    top = across_max(high)
-    if top == -np.inf:
-        top = number(0.0)
-    base, by = spread(top), spread(number(LOG2E))
-    total = nothing
-    for j in range(0, width, 4 * lanes):
-        w = (
-            by * (_capped(load(row, j), base) - base),
-            by * (_capped(load(row, j + lanes), base) - base),
-            by * (_capped(load(row, j + 2 * lanes), base) - base),
-            by * (_capped(load(row, j + 3 * lanes), base) - base),
-        )
-        w = exp2(w)
-        for u in range(4):
-            term = load(measure, j + u * lanes) * w[u]
-            store(row, j + u * lanes, term)
-            total = total + term
-    return np.float64(top), np.float64(across_sum(total))
-
-
-@njit(cache=True, error_model="numpy")
-def _relative(row, measure, bound, width):
-    """row_j = mu_j exp(row_j - bound); their sum. A token that is not seen may lie above the bound."""
-    wide()
-    number, lanes = row.dtype.type, lane_count(row)
-    base, by = spread(number(bound)), spread(number(LOG2E))
-    total = spread(number(0.0))
-    for j in range(0, width, 4 * lanes):
-        w = exp2((
-            by * (_capped(load(row, j), base) - base),
-            by * (_capped(load(row, j + lanes), base) - base),
-            by * (_capped(load(row, j + 2 * lanes), base) - base),
-            by * (_capped(load(row, j + 3 * lanes), base) - base),
-        ))  # fmt: skip
-        for u in range(4):
-            term = load(measure, j + u * lanes) * w[u]
-            store(row, j + u * lanes, term)
-            total = total + term
-    return np.float64(across_sum(total))
-
-
-@njit(cache=True, error_model="numpy", inline="always")
-def _capped(a, b):
-    """The lesser of two, lane by lane."""
-    return where_at_least(a, b, b, a)
-
-
-@njit(cache=True, error_model="numpy")
-def _open(row, measure, bias, width):
-    """row_j = mu_j / (1 + exp(-row_j - bias))."""
-    wide()
-    number, lanes = row.dtype.type, lane_count(row)
-    shift, by, one, zero = spread(number(bias)), spread(number(-LOG2E)), spread(number(1.0)), spread(number(0.0))
-    for j in range(0, width, 4 * lanes):
-        t0, t1 = load(row, j) + shift, load(row, j + lanes) + shift
-        t2, t3 = load(row, j + 2 * lanes) + shift, load(row, j + 3 * lanes) + shift
-        t = (t0, t1, t2, t3)
-        w = exp2((
-            by * largest(t0, zero - t0), by * largest(t1, zero - t1),
-            by * largest(t2, zero - t2), by * largest(t3, zero - t3),
-        ))  # fmt: skip
-        for u in range(4):
-            share = over(where_at_least(t[u], zero, one, w[u]), one + w[u])
-            store(row, j + u * lanes, load(measure, j + u * lanes) * share)
-
-
-@njit(cache=True, error_model="numpy")
-def _entmax(row, measure, alpha, scale, spare, width):
-    """`normalisations.Entmax.rows`: Newton's method over the tokens that are still above tau, which only grows."""
-    p, number = 1.0 / (alpha - 1.0), row.dtype.type
-    top, count = -np.inf, 0
-    for j in range(width):
-        if measure[j] > 0:
-            top = max(top, row[j])
-    heaviest = 0.0
-    for j in range(width):
-        if measure[j] > 0:
-            z, nu = number((alpha - 1.0) * (row[j] - top)), number(scale * measure[j])
-            spare[0, count], spare[1, count] = z, nu
-            count += 1
-            if z == 0.0:
-                heaviest = max(heaviest, nu)
-    tau = -(heaviest ** (-1.0 / p)) if heaviest > 0 else 0.0
-    for _ in range(200):
-        total, slope, above = 0.0, 0.0, 0
-        for k in range(count):
-            z, nu = spare[0, k], spare[1, k]
-            height = np.float64(z) - tau
-            if height > 0:
-                power = nu if p == 1.0 else (nu * height if p == 2.0 else nu * height ** (p - 1.0))
-                total, slope = total + power * height, slope + power
-                spare[0, above], spare[1, above] = z, nu
-                above += 1
-        count = above
-        if total <= 0:
-            break
-        moved = tau + max((total - total ** (1.0 - 1.0 / p)) / slope, 0.0)
-        if not moved > tau:
-            break
-        tau = moved
-    total = 0.0
-    for j in range(width):
-        height = (alpha - 1.0) * (np.float64(row[j]) - top) - tau if measure[j] > 0 else 0.0
-        weight = 0.0
-        if height > 0:
-            weight = scale * measure[j] * (height if p == 1.0 else (height * height if p == 2.0 else height**p))
-        row[j] = weight
-        total += weight
-    _scale(row, 1.0 / total if total > 0 else 0.0, width)
 
 
 @njit(cache=True, error_model="numpy")
