@@ -99,5 +99,5 @@ class Multipliers:
         if self.variation == 0.0:
             return np.ones((last - first, high - low))
         bits = pair_bits(key_of(int(self.seed), int(self.layer), replica, head), first, last, low, high)
-        uniform = ((bits >> np.uint64(12)) + 0.5) * UNITS
+        uniform = ((bits >> np.uint64(12)).astype(np.float64) + 0.5) * UNITS
         return np.maximum(LAWS[self.law](uniform, float(self.variation)), LEAST)
