@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InvalidInput
 from ..particles.backends import Engine, Field
-from ..particles.block import Block, Law, attention_of, check_start, in_force, switches
+from ..particles.block import Block, Law, attention_of, check_start, in_force, in_layer, switches
 from ..particles.block_field import BlockField, prepare
 from ..particles.ensemble import Ensemble, checked_weights
 from ..particles.merging import check_mergeable
@@ -170,6 +170,8 @@ def choose(
         t_end = layers * step
     elif t_end is None:
         raise InvalidInput("t_end (or layers) is needed: how deep to go")
+    elif isinstance(law, Law) and attention_of(law).multipliers is not None:
+        raise InvalidInput("multipliers need layers: they are drawn anew at every layer, and a flow has none")
     elif not isinstance(law, Law):
         raise InvalidInput("a sequence of laws needs layers: weights that change from layer to layer")
     _check_positive("t_end", t_end)
@@ -287,6 +289,8 @@ def _check_noise(
 def _layer_fields(
     law: Law | Sequence[Law], layers: int, step: float, field_of: Callable[[Law, float], Field]
 ) -> Callable[[int], Field]:
+    if isinstance(law, Law) and attention_of(law).multipliers is not None:
+        law = [law] * layers  # whose fields differ in what is drawn
     if isinstance(law, Law):
         # a field for each piece of the depth: before the first switch, after it, ...
         fields = [field_of(law, start) for start in (0.0, *switches(law))]
@@ -295,7 +299,7 @@ def _layer_fields(
     if len(law) != layers:
         raise InvalidInput(f"there must be one law per layer: {layers}; got {len(law)}")
     field_of(law[0], 0.0)  # so that a wrong shape is found now
-    return lambda layer: field_of(law[layer], layer * step)
+    return lambda layer: field_of(in_layer(law[layer], layer), layer * step)
 
 
 def _save_times(save_at: ArrayLike | None, t_end: float) -> NDArray[np.float64]:

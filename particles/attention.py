@@ -3,10 +3,12 @@
     q_i = Q x_i + b_q,   k_j = K x_j + b_k,   v_j = V x_j + b_v           (each split into heads by rows)
     s_ij = score(q_i, k_j) + log pi_ij                                    for each head; by default beta <q_i, k_j>
     w_ij = normalisation of row i of s, with token weights a_j m_ij       by default a_j m_ij exp(s_ij) / Z_i
+                                                                          times random xi_ij, where there are any
     f_i  = O concat_heads( sum_j w_ij v_j ) + b_o                         times the gate of x_i, where there is one
 
 A law is put together from small parts, each with a module of its own: `scores`, `priors`, `normalisations`, `masks`
-(m_ij) and `gates`. On a sphere the drift is the tangential part P_x f. Source: arXiv:2007.02876, arXiv:2312.10794.
+(m_ij), `multipliers` (xi_ij) and `gates`. On a sphere the drift is the tangential part P_x f. Source: arXiv:2007.02876,
+arXiv:2312.10794.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from .backends.engine import Engine, EngineOptions
 from .ensemble import checked_weights
 from .gates import Gate
 from .masks import MASKS, as_mask
+from .multipliers import Multipliers
 from .normalisations import NORMALISATIONS, Hardmax, Unnormalised, as_normalisation
 from .priors import as_prior
 from .scores import SCORES, Metric, as_score
@@ -77,6 +80,7 @@ class Attention:
     rotary        : None, or the base (10 000 in transformers) of the angles by which queries and keys of token i are
                     turned: `priors.rotated`
     gate          : None, or a `gates.Gate`
+    multipliers   : None, or random `multipliers.Multipliers` of the weights, for networks; None with variation 0
     shift         : unnormalised only: the drift is multiplied by exp(-shift), that is, time is counted in
                     units of exp(-shift). Its growth like exp(beta r^2) is tamed by shift = beta r^2.
 
@@ -100,6 +104,7 @@ class Attention:
     prior: Any = None
     rotary: float | None = None
     gate: Gate | None = None
+    multipliers: Multipliers | None = None
     shift: float = 0.0
 
     def __post_init__(self) -> None:
@@ -151,13 +156,19 @@ class Attention:
             raise InvalidInput("the score metric has the matrix of its own; query and key must be left out")
         if self.gate is not None and not isinstance(self.gate, Gate):
             raise InvalidInput(f"gate must be a gates.Gate; got {self.gate!r}")
+        if self.multipliers is not None:
+            if not isinstance(self.multipliers, Multipliers):
+                raise InvalidInput(f"multipliers must be a multipliers.Multipliers; got {self.multipliers!r}")
+            if parts["normalisation"].name == "sinkhorn":
+                raise InvalidInput("multipliers do not go with sinkhorn, whose columns have a sum as well")
+            parts["multipliers"] = self.multipliers if self.multipliers.variation > 0.0 else None
         for name, part in parts.items():
             object.__setattr__(self, name, part)
 
     @property
     def plain(self) -> bool:
         """Whether it is a law of the fastest kernels: dot products, softmax or unnormalised, no further parts."""
-        others = self.prior is None and self.rotary is None and self.gate is None
+        others = all(part is None for part in (self.prior, self.rotary, self.gate, self.multipliers))
         return (
             others
             and self.mask.name in _PLAIN_MASKS
@@ -168,6 +179,18 @@ class Attention:
     def score_beta(self) -> float:
         """The beta of scores: 1 where only their order counts."""
         return 1.0 if self.beta == np.inf else self.beta
+
+    @property
+    def sees_all_alike(self) -> bool:
+        """Whether `factors` are all 1."""
+        return self.mask.name == "none" and self.multipliers is None
+
+    def factors(self, replica: int, head: int, first: int, last: int, low: int, high: int) -> Array:
+        """m_ij xi_ij for the tokens first <= i < last and low <= j < high, (last - first, high - low)."""
+        seen = self.mask.factors(first, last, low, high)
+        if self.multipliers is None:
+            return seen
+        return seen * self.multipliers.factors(replica, head, first, last, low, high)
 
     def check_tokens(self, tokens: int) -> None:
         """Raise InvalidInput unless mask and prior are for as many tokens."""

@@ -167,6 +167,15 @@ def in_force(law: Law, t: float, space: Space) -> tuple[Law, Space]:
     return law.at(t, space) if isinstance(law, Block) else (law, space)
 
 
+def in_layer(law: Law, layer: int) -> Law:
+    """The law of a layer of a network by its number: with random multipliers those that are drawn for it."""
+    attention = attention_of(law)
+    if attention.multipliers is None:
+        return law
+    attention = replace(attention, multipliers=attention.multipliers.after(layer))
+    return replace(law, attention=attention) if isinstance(law, Block) else attention
+
+
 def switches(law: Law) -> tuple[float, ...]:
     """The depths at which another law comes into force."""
     return (law.tau,) if isinstance(law, Block) and law.tau is not None else ()

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from ..errors import InvalidInput
+from .draws import key_of, pair_bits
 
 Array = NDArray[np.float64]
 UNITS = 2.0**-53  # of the random numbers of `Random`
@@ -142,8 +143,8 @@ class Block:
 class Random:
     """A token sees itself and each other token with probability `share`, drawn once for every ordered pair.
 
-    The draw is a hash of the pair and the seed: it depends neither on the number of tokens nor on who asks, and no
-    n x n array is held. Raises InvalidInput for a share outside [0, 1] or a seed that is no integer of at least 0.
+    The draw is a hash of the pair and the seed, see `draws`. Raises InvalidInput for a share outside [0, 1] or a seed
+    that is no integer of at least 0.
     """
 
     share: float
@@ -163,8 +164,7 @@ class Random:
     def factors(self, first: int, last: int, low: int, high: int) -> Array:
         """See `Mask`."""
         i, j = _places(first, last, low, high)
-        pair = (i.astype(np.uint64) << np.uint64(32)) | j.astype(np.uint64)
-        uniform = (_mixed(_mixed(pair) ^ _mixed(np.uint64(self.seed))) >> np.uint64(11)) * UNITS
+        uniform = (pair_bits(key_of(int(self.seed)), first, last, low, high) >> np.uint64(11)) * UNITS
         return ((uniform < self.share) | (i == j)).astype(np.float64)
 
 
@@ -223,15 +223,6 @@ def as_mask(value: Any) -> Any:
 def _places(first: int, last: int, low: int, high: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The numbers of tokens first..last as a column, and of low..high as a row."""
     return np.arange(first, last)[:, None], np.arange(low, high)[None, :]
-
-
-def _mixed(number: ArrayLike) -> NDArray[np.uint64]:
-    """The finaliser of splitmix64 (Steele, Lea & Flood 2014): every bit of the result depends on every bit."""
-    with np.errstate(over="ignore"):
-        z = np.asarray(number, np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return z ^ (z >> np.uint64(31))
 
 
 def _check_integer(name: str, value: object, least: int) -> None:

@@ -25,6 +25,8 @@ def check_mergeable(law: Attention, ensemble: Ensemble) -> None:
         raise InvalidInput(
             "merge needs a law without prior and without rotary positions, which see which token is which"
         )
+    if law.multipliers is not None:
+        raise InvalidInput("merge needs a law without multipliers, which every token has of its own")
     if not law.normalisation.splits:
         raise InvalidInput(
             f"merge needs a law for which two tokens are one of both weights; got {law.normalisation.name}"

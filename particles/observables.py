@@ -213,6 +213,8 @@ def _check_energy(name: str, law: Attention) -> None:
         )
     if law.prior is not None or law.rotary is not None:
         raise InvalidInput(f"{name} is defined for an attention law without prior and without rotary positions")
+    if law.multipliers is not None:
+        raise InvalidInput(f"{name} is defined for an attention law without random multipliers")
 
 
 _ENERGY = "interaction energy (1/2 beta) sum a_i a_j exp(beta <Q x_i, K x_j>)"

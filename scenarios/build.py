@@ -18,8 +18,9 @@ from ..errors import InvalidInput
 from ..integrators import events
 from ..particles import Attention, Ensemble, Euclidean, Space, Sphere
 from ..particles.arrays import read_array
-from ..particles.block import Law, check_start
+from ..particles.block import Law, check_start, in_layer
 from ..particles.gates import Gate
+from ..particles.multipliers import Multipliers
 from ..particles.observables import check_names, default_cluster_distance
 from ..particles.weights import draw
 from .block_build import with_block
@@ -63,11 +64,12 @@ class Plan:
         return len(self.save_times) * (positions + observables + 16) + 50_000
 
     def law_at(self, t: float) -> Law:
-        """The law that acts on the tokens at depth t: with independent weights, that of the layer to come."""
-        if len(self.laws) == 1:
+        """The law that acts on the tokens at depth t: where layers differ, that of the layer to come."""
+        depth = self.scenario.depth
+        if depth.layers is None:
             return self.laws[0]
-        layer = round(t / self.scenario.depth.layer_step)
-        return self.laws[min(layer, len(self.laws) - 1)]
+        layer = min(round(t / depth.layer_step), depth.layers - 1)
+        return in_layer(self.laws[min(layer, len(self.laws) - 1)], layer)
 
     def stop_events(self) -> list[events.Event]:
         """The events that end the run before its time."""
@@ -157,6 +159,10 @@ def _law(scenario: Scenario, ensemble: Ensemble, layer: int, biases: dict[str, A
         with blaming("attention.gate"):
             matrix, bias = numbers(scenario, attention.gate.matrix), vector(scenario, attention.gate.bias)
             options["gate"] = Gate(matrix, bias, attention.gate.on)
+    if attention.multipliers is not None:
+        given = attention.multipliers
+        seed = scenario.tokens.seed if given.seed is None else given.seed
+        options["multipliers"] = Multipliers(given.law, given.variation, seed)
     with blaming("attention.query", {name: f"attention.{name}" for name in type(attention).model_fields}):
         law = Attention(
             beta=attention.beta,

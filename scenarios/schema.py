@@ -138,6 +138,8 @@ def _contradictions(scenario: Scenario) -> Iterator[tuple[str, str]]:
             "rescales the time of unnormalised attention; got "
             f'{scenario.attention.shift:g} with normalisation = "{word(scenario.attention.normalisation)}"',
         )
+    if word(scenario.attention.normalisation) == "sinkhorn" and scenario.attention.multipliers is not None:
+        yield "attention.multipliers", "do not go with sinkhorn, whose columns have a sum as well"
     yield from _wrong_depth(scenario)
     yield from wrong_block(scenario)
     yield from wrong_times(scenario.depth, scenario.save)
@@ -166,6 +168,8 @@ def _wrong_depth(scenario: Scenario) -> Iterator[tuple[str, str]]:
             yield "depth.weights", '"independent" needs depth.layers: one set of matrices for each layer'
         if not depth.residual:
             yield "depth.residual", "belongs to a network; give depth.layers"
+        if scenario.attention.multipliers is not None:
+            yield "attention.multipliers", "are drawn anew at every layer of a network; give depth.layers"
         if not method_of(depth.method).adaptive and depth.step is None:
             yield "depth.step", f"missing; the fixed-step method {depth.method!r} needs it"
         if depth.step is not None and depth.step > depth.end:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from ..integrators import METHODS, SPLITTING_METHODS
+from ..particles import multipliers
 from ..particles.backends import SUMS
 from ..particles.observables import REGISTRY
 from .parts import MASK, NORMALISATION, PRIOR, SCORE, Array, PartTable
@@ -84,6 +85,16 @@ class Gate(Section):
     bias: Vector | None = Field(default=None, description="Added to it.")
 
 
+class Multipliers(Section):
+    """Random multipliers of the attention weights, with mean 1, drawn anew at every layer."""
+
+    law: Annotated[str, OneOf(multipliers.LAWS)] = Field(description="Their distribution.")
+    variation: float = Field(
+        ge=0, le=multipliers.MOST, description="Coefficient of variation; 0 is attention without multipliers."
+    )
+    seed: int | None = Field(default=None, ge=0, description="The seed of the draw; by default that of the tokens.")
+
+
 class AttentionSection(Section):
     """The attention law. A matrix is "identity", a number times it, rows, drawn, or read from a file."""
 
@@ -117,6 +128,9 @@ class AttentionSection(Section):
         description="The base of rotary positions, in transformers 10000; by default there are none.",
     )
     gate: Gate | None = Field(default=None, description="The gate of a token on what it receives.")
+    multipliers: Multipliers | None = Field(
+        default=None, description="With layers: random multipliers of the weights, { law = ..., variation = ... }."
+    )
     shift: float = Field(
         default=0.0, description="Unnormalised attention only: the drift is multiplied by exp(-shift)."
     )

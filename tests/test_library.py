@@ -311,6 +311,27 @@ def test_window_chain_agrees_along_the_text_before_it_agrees_across_it():
     assert (x @ x.T).min() < -0.99
 
 
+def test_random_weights_choose_the_clusters():
+    scenario, runs = attndyn.load("random-weights"), {0.2: ran("random-weights")}
+    runs |= {c: attndyn.run(scenario.override({"attention.multipliers.variation": c})) for c in (0.0, 0.02)}
+    shifts, clusters = {}, {}
+    for c, run in runs.items():
+        x = run.positions[:]
+        angles = np.arctan2(x[..., 1], x[..., 0])
+        shifts[c] = np.sqrt(np.square(np.angle(np.exp(1j * (angles - angles[0])))).mean(axis=(1, 2)))
+        clusters[c] = run.observables["clusters"]
+    assert shifts[0.0][at(runs[0.0], 20.0)] < 1e-11
+    assert (clusters[0.0] == 48).all()
+    assert shifts[0.2][10] / shifts[0.02][10] == pytest.approx(10.0, rel=0.03)
+    assert set(clusters[0.2][at(runs[0.2], 20.0)]) == {4, 5}
+    gathered = {c: np.argmax(clusters[c] <= 8, axis=0).mean() * 0.5 for c in (0.2, 0.02)}
+    assert gathered[0.02] - gathered[0.2] == pytest.approx(6.0, abs=1.0)
+    x = runs[0.2].positions[-1]
+    apart = np.linalg.norm(x[:, :, None] - x[:, None], axis=-1) + 9.0 * np.eye(48)
+    assert np.median(apart.min(axis=-1)) < 1e-5  # all but clusters that have just met
+    assert np.abs(x[0] - x[1]).max() > 0.1
+
+
 def test_noise_above_critical_keeps_the_order_of_chance_but_not_of_independent_tokens():
     trajectory, order = ran("noise-above-critical"), observable("order", "noise-above-critical")
     kappa, critical = 0.6, 0.4463899658965  # oracle 11.2

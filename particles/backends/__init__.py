@@ -89,7 +89,7 @@ def _general(
         what = f"processes = {engine.processes}" if engine.processes > 1 else f'sums = "{engine.sums}"'
         raise InvalidInput(
             f"{what} exist for dot products under softmax or none, with the masks none, causal or without-self and "
-            "without prior, rotary or gate; exact sums in one process have every law"
+            "without prior, rotary, gate or multipliers; exact sums in one process have every law"
         )
     if engine.backend == "torch":
         from .tensor.general import GeneralTensorField  # imports torch, which is an extra

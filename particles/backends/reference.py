@@ -44,7 +44,7 @@ class ReferenceField:
         for replica, x in enumerate(positions):
             heads = []
             for head in range(self.law.heads):
-                scores, measure, value = self._pairs(x, self.weights[replica], head)
+                scores, measure, value = self._pairs(x, replica, head)
                 heads.append(self.law.normalisation.rows(scores, measure, len(x)) @ value)
             out[replica] = self.join(x, np.stack(heads))
 
@@ -54,7 +54,7 @@ class ReferenceField:
         entropy = np.empty_like(log_partition)
         for replica, x in enumerate(positions):
             for head in range(self.law.heads):
-                scores, measure, _ = self._pairs(x, self.weights[replica], head)
+                scores, measure, _ = self._pairs(x, replica, head)
                 log_partition[replica, head], entropy[replica, head] = row_statistics(self.law, scores, measure, tokens)
         return log_partition, entropy
 
@@ -82,10 +82,12 @@ class ReferenceField:
             f = f + p.output_bias.astype(x.dtype)
         return f * opened if gate is not None and gate.on == "output" else f
 
-    def _pairs(self, x: Array, weights: Array, head: int) -> tuple[Array, Array, Array]:
-        """Scores s_ij with the prior, a_j m_ij, each (tokens, tokens), and the values (tokens, value_dimension)."""
+    def _pairs(self, x: Array, replica: int, head: int) -> tuple[Array, Array, Array]:
+        """Scores s_ij with the prior, a_j m_ij xi_ij, each (tokens, tokens); values (tokens, value_dimension)."""
         query, key, value = self.features(x, head)
-        scores, measure = row_pairs(self.law, query, key, weights, head, (0, len(x)), (0, len(x)))
+        scores, measure = row_pairs(
+            self.law, query, key, self.weights[replica], (replica, head), (0, len(x)), (0, len(x))
+        )
         if self.law.normalisation.name == "sinkhorn":
             double, weight = scores.astype(np.float64), measure.astype(np.float64)
             found, _ = potentials(
@@ -100,14 +102,23 @@ class ReferenceField:
 
 
 def row_pairs(
-    law: Attention, query: Array, key: Array, weights: Array, head: int, rows: tuple[int, int], columns: tuple[int, int]
+    law: Attention,
+    query: Array,
+    key: Array,
+    weights: Array,
+    place: tuple[int, int],
+    rows: tuple[int, int],
+    columns: tuple[int, int],
 ) -> tuple[Array, Array]:
-    """Scores s_ij with the prior, and a_j m_ij, of tokens i and j in two ranges, each (rows, columns)."""
-    seen, dtype = slice(*columns), query.dtype
+    """Scores s_ij with the prior, and a_j m_ij xi_ij, of tokens i and j in two ranges, each (rows, columns).
+
+    place : the numbers of replica and head
+    """
+    seen, dtype, (_, head) = slice(*columns), query.dtype, place
     scores = law.score.of(query[slice(*rows)], key[seen], law.score_beta)
     if law.prior is not None:
         scores = scores + law.prior.logs(*rows, *columns, head, law.heads).astype(dtype)
-    return scores, weights[seen] * law.mask.factors(*rows, *columns).astype(dtype)
+    return scores, weights[seen] * law.factors(*place, *rows, *columns).astype(dtype)
 
 
 def row_statistics(law: Attention, scores: Array, measure: Array, tokens: int) -> tuple[Array, Array]:

@@ -64,7 +64,7 @@ class GeneralField:
         self._kernel = rows.row_law(law, shape[1], TIES[self._dtype.itemsize])
         self._most_iterations = 0
         products = not law.score.distant and law.normalisation.name == "linear"
-        self._separates = products and law.mask.name == "none" and law.prior is None
+        self._separates = products and law.sees_all_alike and law.prior is None
 
     def velocity(self, t: float, positions: Array, out: Array) -> None:
         """See `Field.velocity`."""
@@ -110,10 +110,10 @@ class GeneralField:
             weights = self._reference.weights[replica]
             for head in range(self._law.heads):
                 query, key, _ = self._reference.features(x, head)
-                potential = self._potentials(query, key, weights, head)
+                potential = self._potentials(query, key, weights, (replica, head))
                 for first, last, low, high in self._units(len(x)):
                     ranges = ((first, last), (low, high))
-                    scores, measure = row_pairs(self._law, query, key, weights, head, *ranges)
+                    scores, measure = row_pairs(self._law, query, key, weights, (replica, head), *ranges)
                     scores = scores + potential[low:high].astype(scores.dtype)
                     yield _Part(replica, head, first, last, low, high, scores, measure)
 
@@ -122,7 +122,7 @@ class GeneralField:
         query, key, value = self._reference.features(x, head)
         weights = self._reference.weights[replica]
         out = np.empty((len(x), value.shape[1]), self._dtype)
-        potential = self._potentials(query, key, weights, head)
+        potential = self._potentials(query, key, weights, (replica, head))
         query, key = (np.ascontiguousarray(self._turned(part)) for part in (query, key))
         if self._separates:  # sum_j a_j <q_i, k_j> v_j = (sum_j a_j v_j k_j^T) q_i needs no pairs
             return (self._law.score_beta * query) @ (key.T @ (weights[:, None] * value))
@@ -131,7 +131,7 @@ class GeneralField:
 
         def work(unit: tuple[int, int, int, int]) -> None:
             first, last, low, high = unit
-            measure, prior = self._beside(unit, weights, potential, head)
+            measure, prior = self._beside(unit, weights, potential, (replica, head))
             rows.attend(
                 self._kernel, query[first:last], keys, values, measure, prior, longest, low, high - low, out[first:last]
             )
@@ -139,7 +139,7 @@ class GeneralField:
         self._over_units(work, len(x), query.shape[1] + value.shape[1])
         return out
 
-    def _potentials(self, query: Array, key: Array, weights: Array, head: int) -> Array:
+    def _potentials(self, query: Array, key: Array, weights: Array, place: tuple[int, int]) -> Array:
         """What sinkhorn adds to the scores of every token, (tokens,); zero for other laws."""
         tokens = len(query)
         if self._law.normalisation.name != "sinkhorn":
@@ -153,7 +153,7 @@ class GeneralField:
 
             def work(unit: tuple[int, int, int, int]) -> None:
                 first, last, low, high = unit
-                measure, prior = self._beside(unit, weights, additional, head)
+                measure, prior = self._beside(unit, weights, additional, place)
                 mine, others = side
                 rows.log_sums(self._kernel, mine[first:last], others, measure, prior, low, high - low, out[first:last])
 
@@ -165,7 +165,7 @@ class GeneralField:
             lambda v: log_sums(sides[0], v),
             lambda u: log_sums(sides[1], u),
             np.zeros(tokens),
-            symmetric_scores(self._law, self._reference.projections, head),
+            symmetric_scores(self._law, self._reference.projections, place[1]),
         )
         self._most_iterations = max(self._most_iterations, iterations)
         return found
@@ -179,16 +179,15 @@ class GeneralField:
         return directions(features)
 
     def _beside(
-        self, unit: tuple[int, int, int, int], weights: Array, additional: Array, head: int
+        self, unit: tuple[int, int, int, int], weights: Array, additional: Array, place: tuple[int, int]
     ) -> tuple[Array, Array]:
-        """a_j m_ij and what is added to scores, of the rows and tokens of a unit, each (rows or 1, room)."""
-        first, last, low, high = unit
+        """a_j m_ij xi_ij and what is added to scores, of the rows and tokens of a unit, each (rows or 1, room)."""
+        (first, last, low, high), (replica, head) = unit, place
         law, room = self._law, _room(high - low, weights.dtype)
-        everyone = law.mask.name == "none"
-        measure = np.zeros((1 if everyone else last - first, room), weights.dtype)
+        measure = np.zeros((1 if law.sees_all_alike else last - first, room), weights.dtype)
         measure[:, : high - low] = weights[low:high]
-        if not everyone:
-            measure[:, : high - low] *= law.mask.factors(first, last, low, high).astype(weights.dtype)
+        if not law.sees_all_alike:
+            measure[:, : high - low] *= law.factors(replica, head, *unit).astype(weights.dtype)
         if law.prior is None and not additional.any():
             return measure, np.zeros((0, 0), weights.dtype)
         prior = np.zeros((1 if law.prior is None else last - first, room), weights.dtype)

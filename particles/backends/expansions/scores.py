@@ -97,7 +97,7 @@ def obstacle(law: Attention, space: Space) -> str | None:
     if law.mask.name != "none":
         return f'the law has mask = "{law.mask.name}"'
     if not law.plain:
-        return "the law has a score, normalisation, prior, rotary positions or a gate of another kind"
+        return "the law has a score, normalisation, prior, rotary positions, a gate or multipliers of another kind"
     p = law.projections(space.dimension)
     if p.query_bias is not None or p.key_bias is not None:
         return "the law has a query or key bias"

@@ -48,7 +48,7 @@ class GeneralTensorField:
         own = {"query": law.score.factor, "key": law.score.factor} if isinstance(law.score, Metric) else {}
         plain = replace(
             law, beta=1.0, score=score, normalisation="softmax", mask="none", prior=None, rotary=None, gate=None,
-            shift=0.0, **own,
+            multipliers=None, shift=0.0, **own,
         )  # fmt: skip
         self._tensors = TensorField(plain, space, weights, shape, dtype, engine)
         self.device, self.dtype = self._tensors.device, self._tensors.dtype
@@ -141,7 +141,7 @@ class GeneralTensorField:
     def _pairs(
         self, query: Tensor, key: Tensor, potential: Tensor, rows: slice, columns: slice
     ) -> tuple[Tensor, Tensor]:
-        """Scores with prior and potential (replicas, heads, rows, columns), and a_j m_ij, the same with one head."""
+        """Scores with prior and potential (replicas, heads, rows, columns), and a_j m_ij xi_ij, or for one head."""
         law = self._law
         scores = pieces.scores(law.score, query[:, :, rows], key[:, :, columns], law.score_beta)
         ranges = (rows.start, rows.stop, columns.start, columns.stop)
@@ -153,6 +153,9 @@ class GeneralTensorField:
         measure = self._weights[:, None, None, columns].to(query.dtype)
         if law.mask.name != "none":
             measure = measure * torch.as_tensor(law.mask.factors(*ranges), dtype=query.dtype, device=self.device)
+        if law.multipliers is not None:
+            xi = [[law.multipliers.factors(r, h, *ranges) for h in range(law.heads)] for r in range(len(query))]
+            measure = measure * torch.as_tensor(np.array(xi), dtype=query.dtype, device=self.device)
         return scores, measure.expand(-1, -1, rows.stop - rows.start, -1)
 
     def _potentials(self, query: Tensor, key: Tensor) -> Tensor:
