@@ -199,7 +199,7 @@ def choose(
             check_splittable(method, one)
     marked: tuple[float, ...] = ()
     if layers is None and isinstance(law, Law | Schedule):
-        marked = tuple(depth for depth in breaks(law) if depth < t_end)
+        marked = tuple(depth for depth in breaks(law) if depth < t_end * (1.0 - 1e-12))
     mergeable = noise.temperature == 0.0 and _is_mergeable(law, ensemble, layers, insist=merge is not None)
     stepper = make(ensemble, engine)
     if layers is None and not stepper.adaptive and step is None:
