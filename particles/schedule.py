@@ -24,7 +24,6 @@ from .backends import Field
 from .block import Block, Law, attention_of, feed_forward_of, switches
 
 Array = NDArray[np.floating]
-Numbers = float | Array | None
 
 OF_ATTENTION = (
     "beta", "query", "key", "value", "output", "query_bias", "key_bias", "value_bias", "output_bias",
@@ -131,14 +130,14 @@ def breaks(law: Law | Schedule) -> tuple[float, ...]:
     return switches(law)
 
 
-def numbers_of(law: Law) -> dict[str, Numbers]:
+def numbers_of(law: Law) -> dict[str, Any]:
     """What is interpolated: beta, the matrices and the biases of a law, by name."""
     found = {name: getattr(attention_of(law), name) for name in OF_ATTENTION}
     feed = feed_forward_of(law)
     return found if feed is None else found | {name: getattr(feed, name) for name in OF_FEED_FORWARD}
 
 
-def with_numbers(law: Law, numbers: dict[str, Numbers]) -> Law:
+def with_numbers(law: Law, numbers: dict[str, Any]) -> Law:
     """A law with these numbers, under names of `numbers_of`, in the place of its own."""
     own = {name: value for name, value in numbers.items() if name in OF_ATTENTION}
     attention = replace(attention_of(law), **own) if own else attention_of(law)
@@ -150,24 +149,24 @@ def with_numbers(law: Law, numbers: dict[str, Numbers]) -> Law:
     return replace(law, attention=attention, feed_forward=feed)
 
 
-def between(before: dict[str, Numbers], after: dict[str, Numbers], theta: float) -> dict[str, Numbers]:
+def between(before: dict[str, Any], after: dict[str, Any], theta: float) -> dict[str, Any]:
     """before + theta (after - before) for each name. Raises InvalidInput where they are not of one form."""
     if before.keys() != after.keys():
         raise InvalidInput("an interpolated schedule needs laws of one form; only some have a feed-forward map")
-    mixed: dict[str, Numbers] = {}
+    mixed = {}
     for name, first in before.items():
         last = after[name]
-        if np.shape(first) != np.shape(last) or (first is None) != (last is None):  # type: ignore[arg-type]
+        if np.shape(first) != np.shape(last) or (first is None) != (last is None):
             forms = " and ".join(_form(value) for value in (first, last))
             raise InvalidInput(f"{name} must have one form in an interpolated schedule; got {forms}")
         same = first is last or (isinstance(first, float) and first == last)
         if not same and np.isinf([first, last] if name == "beta" else 0.0).any():
             raise InvalidInput(f"beta must be finite, or infinite throughout, where interpolated; got {first}, {last}")
-        mixed[name] = first if same else first + theta * (last - first)  # type: ignore[operator]
+        mixed[name] = first if same else first + theta * (last - first)
     return mixed
 
 
-def _form(value: Numbers) -> str:
+def _form(value: float | Array | None) -> str:
     if value is None:
         return "none"
     return "a number" if np.ndim(value) == 0 else f"the shape {np.shape(value)}"

@@ -222,7 +222,7 @@ def within(values, expected, sigmas=5.0):
 
 def test_the_root_scaling_has_a_limit_and_the_other_is_trivial():
     """E |m_L|^2 = |m_0|^2 (1 + T / L)^L, and E |m_L - m_0|^2 = |m_0|^2 ((1 + T^2 / L^2)^L - 1), about T^2 / L."""
-    layers, runs = 8, 1200
+    layers, runs = 8, 700
     root, _ = mean_squared("1/sqrt(L)", layers, runs)
     assert within(root, (1 + 1 / layers) ** layers)
     assert not within(root, (1 + 1 / layers**2) ** layers)
