@@ -138,6 +138,18 @@ def test_torch_and_noise_take_schedules():
         assert 1e-3 < np.abs(end(schedule, **noisy) - end(schedule, **quiet)).max() < 1.0
 
 
+def test_a_piecewise_schedule_takes_expansions_and_merging():
+    laws = [Attention(beta=2.0, value=draw("gaussian", 3, 3, 3, (k,))) for k in range(3)]
+    tokens = Ensemble(np.concatenate([TOKENS.positions, TOKENS.positions[:, :1]], axis=1), SPHERE)
+    schedule = Schedule(laws, DEPTHS)
+    exact = end(schedule, tokens, method="tsit5", rtol=1e-9)
+    by_expansion = end(schedule, tokens, method="tsit5", rtol=1e-9, sums="harmonics")
+    np.testing.assert_allclose(by_expansion, exact, rtol=0, atol=1e-8)
+    merged = integrate(schedule, tokens, t_end=1.6, rtol=1e-9, merge=1e-9)
+    assert merged.merged_into.tolist() == [*range(12), 0]
+    np.testing.assert_allclose(merged.positions[-1], exact, rtol=0, atol=1e-7)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
