@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .errors import AttndynError, InvalidInput, MissingExtra, TrajectoryError
     from .integrators import Solution, integrate
-    from .particles import Attention, Block, Ensemble, Euclidean, FeedForward, Space, Sphere
+    from .particles import Attention, Block, Ensemble, Euclidean, FeedForward, Schedule, Space, Sphere
     from .scenarios.files import names
     from .scenarios.run import run
     from .scenarios.schema import Scenario, load
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _HOME = {
     "errors": ("AttndynError", "InvalidInput", "MissingExtra", "TrajectoryError"),
     "integrators": ("Solution", "integrate"),
-    "particles": ("Attention", "Block", "Ensemble", "Euclidean", "FeedForward", "Space", "Sphere"),
+    "particles": ("Attention", "Block", "Ensemble", "Euclidean", "FeedForward", "Schedule", "Space", "Sphere"),
     "scenarios.files": ("names",),
     "scenarios.run": ("run",),
     "scenarios.schema": ("Scenario", "load"),
@@ -45,6 +45,7 @@ __all__ = [
     "InvalidInput",
     "MissingExtra",
     "Scenario",
+    "Schedule",
     "Solution",
     "Space",
     "Sphere",

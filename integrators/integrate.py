@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Unpack
@@ -14,6 +15,7 @@ from ..particles.attention import Attention
 from ..particles.backends import Engine, EngineOptions
 from ..particles.block import Law, attention_of
 from ..particles.ensemble import Ensemble
+from ..particles.schedule import Schedule, laws_of
 from .arithmetic import State
 from .brownian import Noise
 from .control import StepControl
@@ -28,7 +30,7 @@ Array = NDArray[np.floating]
 
 
 def integrate(
-    law: Law | Sequence[Law],
+    law: Law | Schedule | Sequence[Law],
     ensemble: Ensemble,
     *,
     t_end: float | None = None,
@@ -38,6 +40,7 @@ def integrate(
     atol: float = 1e-10,
     layers: int | None = None,
     residual: bool = True,
+    scaling: str = "1/L",
     save_at: ArrayLike | None = None,
     exact: bool = False,
     stop: Sequence[Event] = (),
@@ -53,7 +56,8 @@ def integrate(
 ) -> Solution:
     """Move an ensemble under an attention law from depth 0 to t_end, or through a number of layers.
 
-    law      : one law, an `Attention` or a `Block`, or for independent weights one per layer
+    law      : one law, an `Attention` or a `Block`; a `Schedule` of them over depth, whose law at depth t moves layer
+               t / step; or for independent weights one per layer
     t_end    : the depth to reach; with `layers` it is layers * step
     method   : "euler", "heun", "rk4", "geodesic-euler" (fixed `step`), "bs32", "tsit5", "dp54", "dop853" (adaptive),
                "euler-maruyama", "heun-stratonovich" (fixed `step`, with noise); for blocks with a feed-forward map also
@@ -63,6 +67,8 @@ def integrate(
                least 10 times the rounding of the tokens' number type
     layers   : the discrete network x <- retract(x + step attention(x)) instead of a method; without `residual`
                x <- retract(step attention(x)); for a block see `attndyn.particles.block`
+    scaling  : of a network: "1/L", or "1/sqrt(L)", x <- retract(x + sqrt(step) attention(x)), under which independent
+               centred weights have a limit as step = T / L -> 0
     save_at  : increasing depths in [0, t_end], by default both ends; between steps the method's interpolant is
                used, or with `exact` the steps are cut to land there
     stop     : events that end the run early; the state at the event is saved as well
@@ -86,8 +92,8 @@ def integrate(
     InvalidInput for wrong arguments, before anything is computed.
     """
     course = choose(
-        law, ensemble, method=method, step=step, t_end=t_end, layers=layers, residual=residual, rtol=rtol, atol=atol,
-        save_at=save_at, exact=exact, merge=merge, max_steps=max_steps, engine=Engine(**engine),
+        law, ensemble, method=method, step=step, t_end=t_end, layers=layers, residual=residual, scaling=scaling,
+        rtol=rtol, atol=atol, save_at=save_at, exact=exact, merge=merge, max_steps=max_steps, engine=Engine(**engine),
         noise=Noise(noise, seed, noise_step),
     )  # fmt: skip
     frames = Frames(course.save_at, on_save, ensemble)
@@ -96,7 +102,7 @@ def integrate(
     run = _Run(course, course.stepper, frames, merging, tuple(stop), on_progress, (0.0, start))
     began = time.perf_counter()
     try:
-        status = run.to_its_end(attention_of(law if isinstance(law, Law) else law[0]))
+        status = run.to_its_end(attention_of(laws_of(law)[0]))
     except KeyboardInterrupt:
         status = "interrupted"
     t, x = run.now[0], run.all_tokens(run.now[1])
@@ -238,12 +244,13 @@ class _Run:
         if not self.stepper.adaptive:
             # from the count, so that times do not drift
             end = min((self.statistics.accepted + 1) * h, course.t_end)
-            for marked in (course.t_end, *course.switches):
+            after = bisect_right(course.switches, t)
+            for marked in (course.t_end, *course.switches[after : after + 1]):
                 if abs(marked - end) < 1e-9 * h:
                     end = marked
             shorter = self.stepper.continuous and end - t < h * (1 - 1e-9)
             return (end - t if shorter else h), end
-        coming = [depth for depth in course.switches if depth > t]
+        coming = course.switches[bisect_right(course.switches, t) :][:1]
         target = min(course.t_end, self.frames.due() if course.exact else np.inf, *coming)
         if t + h * (1 + 1e-12) >= target:
             return target - t, target

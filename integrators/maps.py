@@ -22,6 +22,7 @@ class Layers:
     field_of : the field of layer number k (weights may be independent at every layer)
     kicks    : with noise x <- retract(x + h f(x) + P_x dW), whose mean step without attention on the unit sphere is the
                factor E[(1 + 2 kappa h chi^2_{d-1})^(-1/2)]
+    root     : whether the update is multiplied by sqrt(h) instead of h, the scaling 1/sqrt(L) of L = T / h layers
     """
 
     adaptive, continuous, order, error_order = False, False, 1, 0
@@ -34,7 +35,9 @@ class Layers:
         x: State,
         residual: bool,
         kicks: Kicks | None = None,
+        root: bool = False,
     ) -> None:
+        self._root = root
         self._field_of, self.arithmetic, self._residual = field_of, arithmetic, residual
         self._space, self._kicks = space, kicks
         self._radius = space.radius if isinstance(space, Sphere) else 0.0
@@ -53,6 +56,7 @@ class Layers:
         """Apply the next layer; NaN when the result is not finite."""
         self.field = self._field_of(self._layer)
         self.evaluations += 1
+        h = float(np.sqrt(h)) if self._root else h
         if isinstance(self.field, BlockField):
             self.field.layer(t, h, self._residual, x, self.moved)
             if self._kicks is not None:

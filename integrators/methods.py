@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -16,6 +17,7 @@ from ..particles.block import Block, Law, attention_of, check_start, in_force, i
 from ..particles.block_field import BlockField, prepare
 from ..particles.ensemble import Ensemble, checked_weights
 from ..particles.merging import check_mergeable
+from ..particles.schedule import InterpolatedField, Schedule, breaks, laws_of
 from .arithmetic import Arithmetic, State, arithmetic_of
 from .brownian import Noise
 from .control import first_step
@@ -26,6 +28,7 @@ from .stochastic import WITHOUT_NOISE, EulerMaruyama, HeunStratonovich, Kicks
 from .tableaux import TABLEAUX
 
 MAX_STEPS = 10_000_000
+SCALINGS = ("1/L", "1/sqrt(L)")  # of what a layer adds, for L layers to one depth
 Array = NDArray[np.floating]
 
 
@@ -118,7 +121,7 @@ class Course:
 
 
 def choose(
-    law: Law | Sequence[Law],
+    law: Law | Schedule | Sequence[Law],
     ensemble: Ensemble,
     *,
     t_end: float | None,
@@ -128,6 +131,7 @@ def choose(
     atol: float,
     layers: int | None,
     residual: bool,
+    scaling: str,
     save_at: ArrayLike | None,
     exact: bool,
     merge: float | None,
@@ -149,7 +153,11 @@ def choose(
         x = ensemble.positions
         weights = checked_weights(ensemble.weights, x.shape[:2])
 
-        def field_of(one: Law, depth: float) -> Field:
+        def field_of(one: Law | Schedule, depth: float) -> Field:
+            if isinstance(one, Schedule):
+                if one.interpolated:
+                    return InterpolatedField(one, lambda law: field_of(law, depth), depth)
+                one = one.at(depth)
             one, space = in_force(one, depth, ensemble.space)
             if layers is not None and isinstance(one, Block) and space != ensemble.space:
                 return BlockField(one, space, weights, x.shape, x.dtype, engine)  # which retracts to its own space
@@ -157,9 +165,10 @@ def choose(
 
         if layers is not None:
             assert step is not None
-            return _network(_layer_fields(law, layers, step, field_of), engine, ensemble, residual, noise, step)
-        assert isinstance(law, Law)
-        _, space = in_force(law, t, ensemble.space)
+            fields = _layer_fields(law, layers, step, field_of)
+            return _network(fields, engine, ensemble, residual, scaling, noise, step)
+        assert isinstance(law, Law | Schedule)
+        _, space = in_force(laws_of(law)[0], t, ensemble.space)
         return stepper_of(method, field_of(law, t), engine, ensemble.at(x, space), rtol, atol, noise, step)
 
     if layers is not None:
@@ -170,21 +179,29 @@ def choose(
         t_end = layers * step
     elif t_end is None:
         raise InvalidInput("t_end (or layers) is needed: how deep to go")
-    elif isinstance(law, Law) and attention_of(law).multipliers is not None:
+    elif isinstance(law, Law | Schedule) and _draws(law):
         raise InvalidInput("multipliers need layers: they are drawn anew at every layer, and a flow has none")
-    elif not isinstance(law, Law):
+    elif not isinstance(law, Law | Schedule):
         raise InvalidInput("a sequence of laws needs layers: weights that change from layer to layer")
     _check_positive("t_end", t_end)
+    if scaling not in SCALINGS:
+        raise InvalidInput(f"scaling must be one of {', '.join(SCALINGS)}; got {scaling!r}")
+    if scaling != "1/L" and not (layers is not None and residual):
+        raise InvalidInput(f"scaling {scaling} needs layers with the residual connection")
+    if isinstance(law, Schedule) and law.interpolated and (engine.processes > 1 or engine.sums != "exact"):
+        what = f"processes = {engine.processes}" if engine.processes > 1 else f'sums = "{engine.sums}"'
+        raise InvalidInput(f"an interpolated schedule needs exact sums in one process; got {what}")
     if merge is not None and engine.processes > 1:
         raise InvalidInput(f"merge needs a run in one process; got processes = {engine.processes}")
     if noise.temperature > 0.0:
         _check_noise(law, method, step, t_end, layers, residual, merge)
-    if layers is None and method in SPLITTINGS:
-        check_splittable(method, law)
+    for one in laws_of(law) if layers is None else ():
+        check_start(one, ensemble)
+        if method in SPLITTINGS:
+            check_splittable(method, one)
     marked: tuple[float, ...] = ()
-    if layers is None and isinstance(law, Law):
-        check_start(law, ensemble)
-        marked = tuple(depth for depth in switches(law) if depth < t_end)
+    if layers is None and isinstance(law, Law | Schedule):
+        marked = tuple(depth for depth in breaks(law) if depth < t_end * (1.0 - 1e-12))
     mergeable = noise.temperature == 0.0 and _is_mergeable(law, ensemble, layers, insist=merge is not None)
     stepper = make(ensemble, engine)
     if layers is None and not stepper.adaptive and step is None:
@@ -229,12 +246,13 @@ def stepper_of(
     return GeodesicEuler(field, arithmetic, ensemble.space, x)
 
 
-def _is_mergeable(law: Law | Sequence[Law], ensemble: Ensemble, layers: int | None, insist: bool) -> bool:
+def _is_mergeable(law: Law | Schedule | Sequence[Law], ensemble: Ensemble, layers: int | None, insist: bool) -> bool:
     """Whether tokens that meet may become one. Raises InvalidInput if they must not and the user wants it."""
     try:
-        if layers is not None or not isinstance(law, Law):
+        if layers is not None:
             raise InvalidInput("merge belongs to integration in continuous depth; got layers")
-        check_mergeable(attention_of(law), ensemble)
+        for one in laws_of(law):
+            check_mergeable(attention_of(one), ensemble)
     except InvalidInput:
         if insist:
             raise
@@ -247,13 +265,15 @@ def _network(
     engine: Engine,
     ensemble: Ensemble,
     residual: bool,
+    scaling: str,
     noise: Noise,
     step: float | None,
 ) -> Stepper:
     arithmetic = arithmetic_of(field_of(0), engine)
     assert step is not None
     kicks = _kicks(noise, arithmetic, ensemble, step) if noise.temperature > 0.0 else None
-    return Layers(field_of, arithmetic, ensemble.space, arithmetic.load(ensemble.positions), residual, kicks)
+    x, root = arithmetic.load(ensemble.positions), scaling == "1/sqrt(L)"
+    return Layers(field_of, arithmetic, ensemble.space, x, residual, kicks, root)
 
 
 def _kicks(noise: Noise, arithmetic: Arithmetic, ensemble: Ensemble, step: float) -> Kicks:
@@ -261,7 +281,7 @@ def _kicks(noise: Noise, arithmetic: Arithmetic, ensemble: Ensemble, step: float
 
 
 def _check_noise(
-    law: Law | Sequence[Law],
+    law: Law | Schedule | Sequence[Law],
     method: str,
     step: float | None,
     t_end: float,
@@ -272,7 +292,7 @@ def _check_noise(
     """Raise InvalidInput where the rest of a run does not go with noise."""
     if merge is not None:
         raise InvalidInput(f"merge does not go with noise, which drives tokens that have met apart; got {merge:g}")
-    if any(switches(one) for one in ([law] if isinstance(law, Law) else law)):
+    if any(switches(one) for one in laws_of(law)):
         raise InvalidInput("noise does not go with norm mix, whose tokens leave the sphere on their way")
     if layers is not None:
         if not residual:
@@ -287,9 +307,14 @@ def _check_noise(
 
 
 def _layer_fields(
-    law: Law | Sequence[Law], layers: int, step: float, field_of: Callable[[Law, float], Field]
+    law: Law | Schedule | Sequence[Law], layers: int, step: float, field_of: Callable[[Law, float], Field]
 ) -> Callable[[int], Field]:
-    if isinstance(law, Law) and attention_of(law).multipliers is not None:
+    if isinstance(law, Schedule):
+        field_at = lru_cache(maxsize=1)(lambda one, layer: field_of(in_layer(one, layer), 0.0))
+        drawn = _draws(law)
+        # one field as long as one law acts, unless every layer draws its own numbers
+        return lambda layer: field_at(law.at(layer * step), layer if drawn else 0)
+    if isinstance(law, Law) and _draws(law):
         law = [law] * layers  # whose fields differ in what is drawn
     if isinstance(law, Law):
         # a field for each piece of the depth: before the first switch, after it, ...
@@ -300,6 +325,12 @@ def _layer_fields(
         raise InvalidInput(f"there must be one law per layer: {layers}; got {len(law)}")
     field_of(law[0], 0.0)  # so that a wrong shape is found now
     return lambda layer: field_of(in_layer(law[layer], layer), layer * step)
+
+
+def _draws(law: Law | Schedule) -> bool:
+    """Whether attention weights are drawn, anew at every layer."""
+    laws = law.laws if isinstance(law, Schedule) else [law]
+    return any(attention_of(one).multipliers is not None for one in laws)
 
 
 def _save_times(save_at: ArrayLike | None, t_end: float) -> NDArray[np.float64]:

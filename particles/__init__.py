@@ -5,6 +5,7 @@ from .block import Block
 from .ensemble import Ensemble
 from .feed_forward import FeedForward
 from .normalisers import LayerNorm, RMSNorm, SphereNorm
+from .schedule import Schedule
 from .space import Euclidean, Space, Sphere
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "FeedForward",
     "LayerNorm",
     "RMSNorm",
+    "Schedule",
     "Space",
     "Sphere",
     "SphereNorm",

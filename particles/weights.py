@@ -6,7 +6,7 @@ vector; the caller multiplies by the scale it wants.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,21 @@ FAMILIES: dict[str, Callable[[int, int, Generator], Matrix]] = {
     "symmetric": symmetric,
     "diagonal": diagonal,
 }
+
+GAUSSIAN = ("gaussian", "symmetric", "diagonal")  # families that stay what they are in an Ornstein-Uhlenbeck process
+
+
+def ornstein_uhlenbeck(drawn: Sequence[Matrix], depths: Sequence[float], correlation: float) -> list[Matrix]:
+    """The stationary process with correlation exp(-|t - s| / correlation), exactly, at increasing depths.
+
+    M_0 = G_0,  M_k = r M_{k-1} + sqrt(1 - r^2) G_k,  r = exp(-(t_k - t_{k-1}) / correlation)
+
+    drawn : G_0, G_1, ..., independent and of one family of GAUSSIAN, which is then the law of every M_k
+    """
+    path = [drawn[0]]
+    for fresh, step in zip(drawn[1:], np.diff(depths) / correlation, strict=True):
+        path.append(np.exp(-step) * path[-1] + np.sqrt(-np.expm1(-2.0 * step)) * fresh)
+    return path
 
 
 def draw(family: str, rows: int, columns: int, seed: int, stream: tuple[int, ...] = ()) -> Matrix:

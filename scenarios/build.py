@@ -22,11 +22,14 @@ from ..particles.block import Law, check_start, in_layer
 from ..particles.gates import Gate
 from ..particles.multipliers import Multipliers
 from ..particles.observables import check_names, default_cluster_distance
+from ..particles.schedule import Schedule
 from ..particles.weights import draw
 from .block_build import with_block
 from .mistakes import ScenarioError, blaming
 from .numbers import numbers, vector
 from .parts import REGISTRIES, make
+from .schedule import depths_of
+from .schedule_build import scheduled
 from .schema import Scenario
 from .times import save_times
 from .values import RandomMatrix
@@ -39,9 +42,10 @@ BIASES = ("query_bias", "key_bias", "value_bias", "output_bias")
 class Plan:
     """What a scenario says, ready to be integrated.
 
-    laws       : one for every layer, or a single one that holds at every depth
+    laws       : one for every layer or every depth of the schedule, or a single one that holds at every depth
     save_times : increasing depths (frames,)
     strings    : the tokens as text, where the scenario has them
+    schedule   : the laws over depth, where they change by a schedule
     """
 
     scenario: Scenario
@@ -49,6 +53,7 @@ class Plan:
     laws: Sequence[Law]
     save_times: NDArray[np.float64]
     strings: list[str] | None
+    schedule: Schedule | None = None
 
     @property
     def cluster_distance(self) -> float:
@@ -63,9 +68,19 @@ class Plan:
         observables = 8 * self.ensemble.replicas * len(self.scenario.save.observables)
         return len(self.save_times) * (positions + observables + 16) + 50_000
 
+    @property
+    def law(self) -> Law | Schedule | Sequence[Law]:
+        """What is integrated."""
+        if self.schedule is not None:
+            return self.schedule
+        return self.laws if len(self.laws) > 1 else self.laws[0]
+
     def law_at(self, t: float) -> Law:
         """The law that acts on the tokens at depth t: where layers differ, that of the layer to come."""
         depth = self.scenario.depth
+        if self.schedule is not None:
+            layer = 0 if depth.layers is None else min(round(t / depth.layer_step), depth.layers - 1)
+            return in_layer(self.schedule.at(t), layer)
         if depth.layers is None:
             return self.laws[0]
         layer = min(round(t / depth.layer_step), depth.layers - 1)
@@ -89,7 +104,8 @@ class Plan:
         common = {"save_at": self.save_times, "stop": self.stop_events()}
         common |= {"noise": depth.noise, "seed": self.scenario.tokens.seed, "noise_step": depth.noise_step}
         if depth.layers is not None:
-            return common | {"layers": depth.layers, "step": depth.layer_step, "residual": depth.residual}
+            network = {"layers": depth.layers, "residual": depth.residual, "scaling": depth.scaling}
+            return common | network | {"step": depth.layer_step}
         method = {"method": depth.method, "rtol": depth.rtol, "atol": depth.atol, "exact": save.exact}
         limits = {"step": depth.step, "max_steps": depth.max_steps, "merge": depth.merge}
         given = {name: value for name, value in limits.items() if value is not None}
@@ -102,17 +118,21 @@ def build(scenario: Scenario) -> Plan:
     Raises ScenarioError, with one line that names the key of the first mistake.
     """
     ensemble = _ensemble(scenario)
-    independent = scenario.depth.weights == "independent"
-    layers = range(scenario.depth.layers or 1) if independent else range(1)
+    changing = scenario.depth.weights == "schedule"
+    layers = range(len(depths_of(scenario.depth)) if changing else 1)
+    if scenario.depth.weights == "independent":
+        layers = range(scenario.depth.layers or 1)
     fixed = {name: _bias(scenario, name) for name in BIASES}
     laws = [with_block(scenario, _law(scenario, ensemble, layer, fixed), ensemble.space, layer) for layer in layers]
+    schedule = scheduled(scenario, laws) if changing else None
+    laws = laws if schedule is None else list(schedule.laws)
     if scenario.depth.layers is None:
         with blaming("tokens.initial"):
             check_start(laws[0], ensemble)
     with blaming("save.observables"):
         check_names(scenario.save.observables, laws[0])
     times = save_times(scenario.depth, scenario.save)
-    return Plan(scenario, ensemble, laws, times, _strings(scenario, ensemble.tokens))
+    return Plan(scenario, ensemble, laws, times, _strings(scenario, ensemble.tokens), schedule)
 
 
 def _ensemble(scenario: Scenario) -> Ensemble:

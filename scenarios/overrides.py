@@ -15,7 +15,10 @@ REPLACES = {
     "save.every": ("save.times",),
     "save.times": ("save.every",),
     "depth.layers": ("depth.time", "depth.method", "depth.rtol", "depth.atol", "depth.max_steps"),
-    "depth.time": ("depth.layers", "depth.residual", "depth.weights"),
+    "depth.time": ("depth.layers", "depth.residual", "depth.scaling", "depth.weights"),
+    "depth.weights": ("depth.schedule",),
+    "depth.schedule.every": ("depth.schedule.depths",),
+    "depth.schedule.depths": ("depth.schedule.every",),
 }
 
 
@@ -25,12 +28,19 @@ def merge(tables: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
     Raises ScenarioError for a key with an empty part.
     """
     merged = copy.deepcopy(dict(tables))
+    kept = _kept(merged.get("depth"), changes)
     for key in changes:
-        for replaced in set(REPLACES.get(key, ())) - changes.keys():
+        for replaced in set(REPLACES.get(key, ())) - changes.keys() - kept:
             _change(merged, replaced, None)
     for key, value in changes.items():
         _change(merged, key, _plain(value))
     return merged
+
+
+def _kept(depth: Any, changes: Mapping[str, Any]) -> set[str]:
+    """The keys that are not replaced: those of a schedule, which goes with layers and with time."""
+    weights = changes.get("depth.weights", depth.get("weights") if isinstance(depth, dict) else None)
+    return {"depth.weights", "depth.schedule"} if weights == "schedule" else set()
 
 
 def _change(tables: dict[str, Any], key: str, value: Any) -> None:

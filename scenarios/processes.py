@@ -40,6 +40,8 @@ def check_divisible(plan: Plan, processes: int) -> None:
         raise InvalidInput(f"processes must be at most the number of tokens, {plan.ensemble.tokens}; got {processes}")
     if plan.scenario.depth.merge is not None:
         raise InvalidInput(f"merge needs a run in one process; got processes = {processes}")
+    if plan.schedule is not None and plan.schedule.interpolated:
+        raise InvalidInput(f"an interpolated schedule needs a run in one process; got processes = {processes}")
 
 
 @contextlib.contextmanager

@@ -98,12 +98,11 @@ def follow(
             values = measure(names, ensemble, law, cluster_distance=plan.cluster_distance, **asdict(alone))
             on_frame(step, t, positions, values)
 
-    laws = plan.laws if len(plan.laws) > 1 else plan.laws[0]
     arguments = plan.arguments()
     if engine.processes > 1:
         arguments["stop"] = [replace(event, reached=agreed(event.reached)) for event in arguments["stop"]]
     return integrate(
-        laws, plan.ensemble, on_save=keep, on_progress=progress, on_merge=on_merge, **asdict(engine), **arguments
+        plan.law, plan.ensemble, on_save=keep, on_progress=progress, on_merge=on_merge, **asdict(engine), **arguments
     )
 
 

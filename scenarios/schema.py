@@ -22,6 +22,7 @@ from .files import locate, source
 from .mistakes import ScenarioError, explain
 from .overrides import merge
 from .parts import word
+from .schedule import wrong_schedule
 from .sections import AttentionSection, Depth, Save, SpaceSection, Tokens
 from .times import wrong_times
 from .values import Section
@@ -141,6 +142,7 @@ def _contradictions(scenario: Scenario) -> Iterator[tuple[str, str]]:
     if word(scenario.attention.normalisation) == "sinkhorn" and scenario.attention.multipliers is not None:
         yield "attention.multipliers", "do not go with sinkhorn, whose columns have a sum as well"
     yield from _wrong_depth(scenario)
+    yield from wrong_schedule(scenario)
     yield from wrong_block(scenario)
     yield from wrong_times(scenario.depth, scenario.save)
     names = scenario.save.observables

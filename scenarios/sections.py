@@ -7,10 +7,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from ..integrators import METHODS, SPLITTING_METHODS
+from ..integrators.methods import SCALINGS
 from ..particles import multipliers
 from ..particles.backends import SUMS
 from ..particles.observables import REGISTRY
 from .parts import MASK, NORMALISATION, PRIOR, SCORE, Array, PartTable
+from .schedule import ScheduleSection
 from .values import (
     ArrayFile,
     InitialFile,
@@ -154,9 +156,16 @@ class AttentionSection(Section):
 class Depth(Section):
     """How far and by what method the tokens move: either for a time, or through layers."""
 
-    weights: Literal["shared", "independent"] = Field(
+    weights: Literal["shared", "independent", "schedule"] = Field(
         default="shared",
-        description="The same matrices at every depth, or for every layer its own (drawn matrices, with layers).",
+        description="Drawn matrices: the same at every depth, for every layer its own (with layers), or a schedule.",
+    )
+    schedule: ScheduleSection | None = Field(
+        default=None, description='With weights = "schedule": how drawn matrices change with depth.'
+    )
+    scaling: Annotated[str, OneOf(SCALINGS)] = Field(
+        default="1/L",
+        description="With layers: the update is multiplied by step = T / L or, with 1/sqrt(L), by sqrt(T / L).",
     )
     time: float | None = Field(default=None, gt=0, description="Depth at which the run ends; by default 10.")
     layers: int | None = Field(

@@ -382,3 +382,14 @@ def test_feed_forward_memories_hold_four_clusters():
     weaker = (np.array(section.outer) / 2.0).tolist()
     joined = attndyn.run(attndyn.load("feed-forward-memories").override({"block.feed_forward.outer": weaker}))
     assert joined.observables["clusters"][at(joined, 10.0), 0] == 1
+
+
+def test_forgetful_weights_keep_tokens_apart_for_longer():
+    forgetful, start = ran("forgetful-weights"), attndyn.load("forgetful-weights")
+    clusters = forgetful.observables["clusters"][:, 0]
+    assert clusters[at(forgetful, 8.0)] == 48
+    assert (clusters[at(forgetful, 16.0) :] == 2).all()
+    shared = attndyn.run(start.override({"depth.weights": "shared"}))
+    assert shared.observables["clusters"][at(shared, 8.0), 0] == 3
+    shorter = attndyn.run(start.override({"depth.schedule.correlation": 0.2, "depth.time": 16.0}))
+    assert shorter.observables["clusters"][-1, 0] == 48
