@@ -24,8 +24,8 @@ from .tableaux import hermite, lower
 
 Array = NDArray[np.float64]
 
-# ESDIRK4(3)6L[2]SA of C. A. Kennedy, M. H. Carpenter, Appl. Numer. Math. 44 (2003) 139: the implicit part of ARK4(3)6L[2]SA,
-# known as KenCarp4. L-stable, stiffly accurate, its stages of order 2; the embedded weights are of order 3
+# C. A. Kennedy, M. H. Carpenter, Appl. Numer. Math. 44 (2003) 139: the implicit part of ARK4(3)6L[2]SA, known as
+# KenCarp4. L-stable, stiffly accurate, its stages of order 2; the embedded weights are of order 3
 GAMMA = 0.25
 A = lower(
     [],
@@ -47,7 +47,7 @@ DENSE = hermite(B[:-1])
 DENSE[-1] += B[-1] * np.array([0.0, 3.0, -2.0])  # the last stage is the end of the step
 
 SOLVED = 0.02  # the error of a stage, as a part of the tolerance
-LINEAR = 1e-3  # the error of a linear system, as a part of its right-hand side
+LINEAR = 1e-2  # the error of a linear system, as a part of its right-hand side
 MOST_ITERATIONS = 8
 UNSOLVED = 1e3  # an error norm that makes the next trial as short as the control allows
 
@@ -141,7 +141,7 @@ class Implicit:
             z += change
             # the error left is the sum of a geometric series; at first with the rate of the stage before
             rate = self._rate**0.8 if before is None else size / before
-            if rate < 1.0 and size * rate / (1.0 - rate) <= self._solved or size <= self._solved:
+            if (rate < 1.0 and size * rate / (1.0 - rate) <= self._solved) or size <= self._solved:
                 self._rate = max(rate, 1e-3)
                 return True
             if before is not None and rate > 0.5:

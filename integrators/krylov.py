@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .arithmetic import State
 
@@ -30,7 +31,7 @@ def gmres(
     basis, hessenberg = [b / length], np.zeros((largest + 1, largest))
     right = np.zeros(largest + 1)
     right[0] = length
-    coefficients = np.zeros(0)
+    coefficients: NDArray[np.floating] = right[:0]
     for k in range(largest):
         w = apply(basis[k])
         for j in range(k + 1):
