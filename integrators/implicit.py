@@ -20,7 +20,7 @@ from ..particles.backends import Field
 from ..particles.space import Space, Sphere, library_of
 from .arithmetic import Arithmetic, State
 from .krylov import gmres
-from .tableaux import hermite, lower
+from .tableaux import lower
 
 Array = NDArray[np.float64]
 
@@ -43,8 +43,25 @@ EMBEDDED = np.array(
         61727 / 225920,
     ]
 )  # fmt: skip
-DENSE = hermite(B[:-1])
-DENSE[-1] += B[-1] * np.array([0.0, 3.0, -2.0])  # the last stage is the end of the step
+
+
+def _dense() -> Array:
+    """The interpolant's weights b_s(theta) = sum_p dense_sp theta^(p+1), (6, 4): order 4, and bounded in the stiff limit.
+
+    With stages of order 2 five conditions are left for order 4 at every theta: the quadrature of c^0, ..., c^3, and
+    b(theta) A c^2 = theta^4 / 12. The sixth is b(theta) . v = 0, v the null vector of A, along which the slopes grow
+    with the stiffness; without it a component that the step itself damps away would be seen between the steps.
+    """
+    a = A + np.diag([0.0, *[GAMMA] * 5])
+    null = np.append(1.0, np.linalg.solve(a[1:, 1:], -a[1:, 0]))
+    conditions = np.array([NODES**0, NODES, NODES**2, NODES**3, a @ NODES**2, null])
+    right = np.zeros((6, 4))
+    right[range(4), range(4)] = 1.0 / np.arange(1, 5)
+    right[4, 3] = 1.0 / 12.0
+    return np.linalg.solve(conditions, right)
+
+
+DENSE = _dense()
 
 SOLVED = 0.02  # the error of a stage, as a part of the tolerance
 LINEAR = 1e-2  # the error of a linear system, as a part of its right-hand side
@@ -71,7 +88,7 @@ class Implicit:
         self._base, self._stage, self._drift = (arithmetic.zeros(x) for _ in range(3))
         self.moved = arithmetic.zeros(x)
         rounding = float(np.finfo(arithmetic.host(x).dtype).eps)
-        self._difference = np.sqrt(rounding)
+        self._difference = rounding**0.5
         self._solved = min(max(SOLVED, 30.0 * rounding / rtol), 1.0)  # no stage is solved below its rounding
         self._tokens = float(self._total(self._squares(x) * 0.0 + 1.0)[0])
         self._rate = 1.0  # by which Newton's method shrank its steps when last seen
@@ -108,8 +125,8 @@ class Implicit:
         return float((self._total(self._squares(error) / scale**2) / self._tokens).max()) ** 0.5
 
     def interpolate(self, t: float, h: float, x: State, theta: float, out: State) -> None:
-        """The cubic of Hermite at t + theta h inside the step just tried from x, retracted."""
-        weights = DENSE @ theta ** np.arange(1, 4)
+        """The state at t + theta h inside the step just tried from x, retracted."""
+        weights = DENSE @ theta ** np.arange(1, 5)
         self.arithmetic.combine(out, x, h, weights, self._slopes, len(B))
         self.arithmetic.retract(out, self._radius)
 

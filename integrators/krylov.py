@@ -27,7 +27,7 @@ def gmres(
     The dimension that is needed is at most the number of distinct eigenvalues. Source: Y. Saad, M. H. Schultz,
     SIAM J. Sci. Stat. Comput. 7 (1986) 856.
     """
-    length = np.sqrt(inner(b, b))
+    length = inner(b, b) ** 0.5
     basis, hessenberg = [b / length], np.zeros((largest + 1, largest))
     right = np.zeros(largest + 1)
     right[0] = length
@@ -37,7 +37,7 @@ def gmres(
         for j in range(k + 1):
             hessenberg[j, k] = inner(basis[j], w)
             w = w - hessenberg[j, k].item() * basis[j]
-        rest = hessenberg[k + 1, k] = np.sqrt(inner(w, w))
+        rest = hessenberg[k + 1, k] = inner(w, w) ** 0.5
         if not np.isfinite(hessenberg[: k + 2, k]).all():
             return b * np.nan
         matrix = hessenberg[: k + 2, : k + 1]
@@ -46,7 +46,7 @@ def gmres(
         # what is left of w after rounding has no direction
         if residual <= tolerance or rest <= 1e-14 * np.linalg.norm(hessenberg[: k + 1, k]):
             break
-        basis.append(w / rest.item())
+        basis.append(w / rest)
     y = coefficients[0].item() * basis[0]
     for coefficient, direction in zip(coefficients[1:], basis[1:], strict=False):
         y = y + coefficient.item() * direction
