@@ -46,7 +46,7 @@ EMBEDDED = np.array(
 
 
 def _dense() -> Array:
-    """The interpolant's weights b_s(theta) = sum_p dense_sp theta^(p+1), (6, 4): order 4, and bounded in the stiff limit.
+    """The interpolant's weights b_s(theta) = sum_p dense_sp theta^(p+1), (6, 4): order 4, bounded in the stiff limit.
 
     With stages of order 2 five conditions are left for order 4 at every theta: the quadrature of c^0, ..., c^3, and
     b(theta) A c^2 = theta^4 / 12. The sixth is b(theta) . v = 0, v the null vector of A, along which the slopes grow
