@@ -60,6 +60,7 @@ def integrate(
                t / step; or for independent weights one per layer
     t_end    : the depth to reach; with `layers` it is layers * step
     method   : "euler", "heun", "rk4", "geodesic-euler" (fixed `step`), "bs32", "tsit5", "dp54", "dop853" (adaptive),
+               "kencarp4" (adaptive, implicit, for clusters that last),
                "euler-maruyama", "heun-stratonovich" (fixed `step`, with noise); for blocks with a feed-forward map also
                "lie-trotter", "strang" (fixed `step`)
     step     : the fixed step, the layer's step (default 1), or the first step of an adaptive method

@@ -21,6 +21,7 @@ from ..particles.schedule import InterpolatedField, Schedule, breaks, laws_of
 from .arithmetic import Arithmetic, State, arithmetic_of
 from .brownian import Noise
 from .control import first_step
+from .implicit import Implicit
 from .maps import GeodesicEuler, Layers
 from .runge_kutta import RungeKutta
 from .splitting import SPLITTINGS, Splitting, check_splittable
@@ -71,6 +72,7 @@ class Method:
 
 
 METHODS = {name: Method(name, tableau.order, tableau.error is not None) for name, tableau in TABLEAUX.items()} | {
+    "kencarp4": Method("kencarp4", Implicit.order, Implicit.adaptive),
     "geodesic-euler": Method("geodesic-euler", 1, False),
     "euler-maruyama": Method("euler-maruyama", 1, False, stochastic=True),
     "heun-stratonovich": Method("heun-stratonovich", 2, False, stochastic=True),
@@ -242,6 +244,8 @@ def stepper_of(
         return RungeKutta(TABLEAUX[method], field, arithmetic, ensemble.space, x, rtol, atol)
     if method in SPLITTINGS:
         return Splitting(SPLITTINGS[method], field, arithmetic, ensemble.space, x)
+    if method == "kencarp4":
+        return Implicit(field, arithmetic, ensemble.space, x, rtol, atol)
     method_of(method)
     return GeodesicEuler(field, arithmetic, ensemble.space, x)
 

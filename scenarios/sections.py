@@ -176,7 +176,8 @@ class Depth(Section):
     )
     method: Annotated[str, OneOf([*METHODS, *SPLITTING_METHODS])] = Field(
         default="tsit5",
-        description="Method of integration; lie-trotter and strang split attention from a feed-forward map.",
+        description="Method of integration; kencarp4 is implicit, for clusters that last; lie-trotter and strang split "
+        "attention from a feed-forward map.",
     )
     step: float | None = Field(
         default=None,

@@ -26,6 +26,7 @@ STEPS = {
     "tsit5": (32, 40, 50, 64),
     "dp54": (32, 40, 50, 64),
     "dop853": (7, 8, 10, 12),
+    "kencarp4": (24, 32, 48, 64),
 }
 
 
@@ -78,7 +79,7 @@ def measured_order(steps, errors):
     return -np.polyfit(np.log(steps[usable]), np.log(errors[usable]), 1)[0]
 
 
-def stepper_of(name, law, ensemble, backend, tolerance=1.0):
+def stepper_of(name, law, ensemble, backend, tolerance=1e-12):  # to which an implicit method solves its stages
     x, engine = ensemble.positions, Engine(backend)
     field = prepare(law, ensemble.space, ensemble.weights, x.shape, x.dtype, engine)
     return methods.stepper_of(name, field, engine, ensemble, tolerance, tolerance)
