@@ -317,7 +317,8 @@ def _layer_fields(
         field_at = lru_cache(maxsize=1)(lambda one, layer: field_of(in_layer(one, layer), 0.0))
         drawn = _draws(law)
         # one field as long as one law acts, unless every layer draws its own numbers
-        return lambda layer: field_at(law.at(layer * step), layer if drawn else 0)
+        schedule: Schedule = law
+        return lambda layer: field_at(schedule.at(layer * step), layer if drawn else 0)
     if isinstance(law, Law) and _draws(law):
         law = [law] * layers  # whose fields differ in what is drawn
     if isinstance(law, Law):

@@ -209,7 +209,8 @@ class Attention:
             query = key = self.score.factor
         score_scale = 1.0
         plain = self.heads == 1 and self.query_bias is None and self.key_bias is None
-        if plain and isinstance(query, (int, float)) and isinstance(key, (int, float)):
+        product = not self.score.distant or (_is_one(query) and _is_one(key))
+        if plain and product and isinstance(query, (int, float)) and isinstance(key, (int, float)):
             score_scale, query, key = float(query) * float(key), None, None
         value: Array | None
         value_scale = 1.0

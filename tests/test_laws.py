@@ -200,6 +200,18 @@ def test_gradients_of_laws_with_kinks_are_those_of_finite_differences_between_th
     )
 
 
+@pytest.mark.parametrize("backend", ["numba", "torch", "reference"])
+@pytest.mark.parametrize("score", ["dot", "cosine", "gaussian", "laplace", "student"])
+@pytest.mark.parametrize("normalisation", ["softmax", "sinkhorn"])
+def test_numbers_for_query_and_key_are_multiples_of_the_identity(score, normalisation, backend):
+    identity, options = np.eye(DIMENSION), {"beta": 0.1, "normalisation": normalisation, "score": SCORES[score]}
+    drifts = [
+        Attention(query=q, key=k, **options).drift(tokens_of(), space=Euclidean(DIMENSION), backend=backend)
+        for q, k in ((-2.0, 3.0), (-2.0 * identity, 3.0 * identity))
+    ]
+    np.testing.assert_allclose(drifts[0], drifts[1], atol=1e-9)
+
+
 @pytest.mark.parametrize("mode", ["reverse", "forward"])
 def test_transforms_of_torch_take_laws(mode):
     torch = pytest.importorskip("torch")

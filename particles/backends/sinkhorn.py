@@ -63,13 +63,13 @@ def symmetric_scores(law: Attention, projections: Projections, head: int) -> boo
     p = projections
     if p.query is None or p.key is None:
         return True
-    biases = [np.zeros(1) if bias is None else bias[head] for bias in (p.query_bias, p.key_bias)]
-    if np.array_equal(p.query[head], p.key[head]) and np.array_equal(*biases):
+    query_bias, key_bias = (np.zeros(1) if bias is None else bias[head] for bias in (p.query_bias, p.key_bias))
+    if np.array_equal(p.query[head], p.key[head]) and np.array_equal(query_bias, key_bias):
         return True
     product = p.query[head].T @ p.key[head]
     even = np.abs(product - product.T).max() <= ROUNDING * np.abs(product).max()
     plain = not law.score.distant and law.score.name != "cosine" and law.rotary is None
-    return bool(even and plain and not any(bias.any() for bias in biases))
+    return bool(even and plain and not query_bias.any() and not key_bias.any())
 
 
 def _unfinished(normalisation: Sinkhorn, moved: float) -> AttndynError:

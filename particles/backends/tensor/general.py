@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ...normalisations import Softmax
-from ...scores import Metric
 from ...space import Space
 from ..engine import Engine
 from ..sinkhorn import potentials, symmetric_scores
@@ -44,11 +43,13 @@ class GeneralTensorField:
         p = law.projections(shape[2])
         self._symmetric = all(symmetric_scores(law, p, head) for head in range(law.heads))
         self._law, self._space = law, space
-        score = law.score if law.score.name == "scaled-dot" else "dot"
-        own = {"query": law.score.factor, "key": law.score.factor} if isinstance(law.score, Metric) else {}
+        maps: dict[str, Any] = {"query": p.score_scale, "key": 1.0}
+        if p.query is not None and p.key is not None:
+            maps = {"query": np.concatenate(p.query), "key": np.concatenate(p.key)}
+            maps["query_bias"] = None if p.query_bias is None else np.concatenate(p.query_bias)
         plain = replace(
-            law, beta=1.0, score=score, normalisation="softmax", mask="none", prior=None, rotary=None, gate=None,
-            multipliers=None, shift=0.0, **own,
+            law, beta=1.0, score="dot", normalisation="softmax", mask="none", prior=None, rotary=None, gate=None,
+            multipliers=None, shift=0.0, **maps,
         )  # fmt: skip
         self._tensors = TensorField(plain, space, weights, shape, dtype, engine)
         self.device, self.dtype = self._tensors.device, self._tensors.dtype
