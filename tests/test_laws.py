@@ -94,6 +94,7 @@ def test_every_law_agrees_with_the_reference(score, normalisation, mask, backend
     assert_agree(law_of(score, normalisation, mask, **more), backend)
 
 
+@pytest.mark.slow  # kernels of float32 take as long to compile as those of float64
 @backends
 @pytest.mark.parametrize("normalisation", [name for name in NORMALISATIONS if name not in ("top-k", "hardmax")])
 @pytest.mark.parametrize("score", SCORES)
@@ -173,7 +174,9 @@ def test_a_token_split_in_two_changes_nothing_where_the_law_says_so(score, norma
     np.testing.assert_allclose(twice[-1], twice[9], atol=1e-12)
 
 
-@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize(
+    "mask", [name if name in ("none", "window") else pytest.param(name, marks=pytest.mark.slow) for name in MASKS]
+)
 @pytest.mark.parametrize("score", SCORES)
 def test_gradients_of_laws_are_those_of_finite_differences(score, mask):
     torch = pytest.importorskip("torch")
