@@ -166,6 +166,7 @@ def test_after_its_switch_mix_is_pre():
     np.testing.assert_array_equal(found, block_of("pre").drift(x, space=Euclidean(D), weights=WEIGHTS))
 
 
+@pytest.mark.slow
 @backends
 @norms
 def test_float32_stays_float32_and_is_near(norm, backend):

@@ -46,7 +46,7 @@ PROBLEMS = {
     ),
 }
 problems = pytest.mark.parametrize("problem", PROBLEMS)
-backends = pytest.mark.parametrize("backend", ["numba", "torch", "reference"])
+backends = pytest.mark.parametrize("backend", ["numba", pytest.param("torch", marks=pytest.mark.slow), "reference"])
 
 
 def by_scipy(law, ensemble, t):

@@ -112,6 +112,7 @@ def test_all_backends_keep_clusters_in_their_places(backend):
     assert run.statistics.accepted < exact.statistics.accepted / 4
 
 
+@pytest.mark.slow
 def test_float32_tokens_are_held_to_what_float32_resolves():
     tokens = Ensemble.draw("uniform", Sphere(2), tokens=40, seed=2, dtype=np.float32)
     double = Ensemble(tokens.positions.astype(np.float64), Sphere(2))

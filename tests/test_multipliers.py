@@ -142,6 +142,7 @@ def test_backends_agree_with_the_reference(normalisation, mask, backend):
     np.testing.assert_allclose(drift_of(law, backend=backend), exact, atol=1e-12 * np.abs(exact).max())
 
 
+@pytest.mark.slow
 @backends
 @laws
 def test_float32_agrees_with_the_reference_in_float64(law, backend):
