@@ -137,6 +137,10 @@ class Attention:
             parts |= {"normalisation": Hardmax(), "beta": np.inf}
         else:
             parts["beta"] = _checked_number("beta", self.beta)
+        if parts["score"].name == "student" and parts["beta"] < 0.0:
+            raise InvalidInput(
+                f"beta must be at least 0 with the score student, for its logarithm; got {parts['beta']:g}"
+            )
         if isinstance(parts["normalisation"], Unnormalised):
             shift = parts["shift"] or parts["normalisation"].shift
             parts |= {"normalisation": Unnormalised(shift), "shift": shift}

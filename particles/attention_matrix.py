@@ -131,6 +131,4 @@ def _kernel_mean(x: Array, y: Array, weights: Array, scale: float) -> float:
 
 def _weights(ensemble: Ensemble) -> Array:
     """(replicas, tokens)."""
-    tokens = ensemble.positions.shape[:2]
-    weights = np.full(tokens, 1.0 / tokens[1]) if ensemble.weights is None else ensemble.weights
-    return np.broadcast_to(np.asarray(weights, np.float64), tokens)
+    return np.broadcast_to(np.asarray(ensemble.weights, np.float64), ensemble.positions.shape[:2])

@@ -94,6 +94,13 @@ def test_every_law_agrees_with_the_reference(score, normalisation, mask, backend
     assert_agree(law_of(score, normalisation, mask, **more), backend)
 
 
+@backends
+@pytest.mark.parametrize("normalisation", ["softmax", "none", "sigmoid"])
+@pytest.mark.parametrize("score", [name for name in SCORES if name not in ("scaled-dot", "student")])
+def test_a_negative_beta_agrees_with_the_reference(score, normalisation, backend):
+    assert_agree(law_of(score, normalisation, beta=-0.7), backend)
+
+
 @pytest.mark.slow  # kernels of float32 take as long to compile as those of float64
 @backends
 @pytest.mark.parametrize("normalisation", [name for name in NORMALISATIONS if name not in ("top-k", "hardmax")])
@@ -287,6 +294,7 @@ def test_sinkhorn_that_does_not_converge_says_so():
         ({"mask": "square"}, "mask must be one of none, causal"),
         ({"prior": "bias"}, "prior must be none, matrix, alibi"),
         ({"rotary": 1.0}, "rotary must be a base above 1"),
+        ({"score": "student", "beta": -1.0}, "beta must be at least 0 with the score student"),
         ({"gate": "open"}, r"gate must be a gates\.Gate"),
         ({"beta": np.inf, "normalisation": "sigmoid"}, "beta = inf is the limit of softmax"),
         ({"beta": -np.inf}, "beta must be a finite number"),

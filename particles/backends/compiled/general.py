@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ...normalisations import TIES
+from ...scores import directions
 from ...space import Space
 from ..reference import ReferenceField, row_pairs, row_statistics
 from ..sinkhorn import potentials, symmetric_scores
@@ -174,8 +175,6 @@ class GeneralField:
         """Queries or keys as their score takes them."""
         if self._law.score.name != "cosine":
             return features
-        from ...scores import directions
-
         return directions(features)
 
     def _beside(

@@ -74,8 +74,7 @@ def exponentiate(row, measure, width):
     """row_j = mu_j exp(row_j - top), top the highest score that is seen (0 where none is); top and the sum."""
     wide()
     number, lanes = row.dtype.type, lane_count(row)
-    least, nothing = spread(number(0.0)), spread(number(0.0))
-    least = least - spread(number(np.inf))
+    least = spread(number(0.0)) - spread(number(np.inf))
     tiny = spread(np.nextafter(number(0.0), number(1.0)))
     high = least
     for j in range(0, width, lanes):
@@ -83,21 +82,7 @@ def exponentiate(row, measure, width):
     top = across_max(high)
     if top == -np.inf:
         top = number(0.0)
-    base, by = spread(top), spread(number(LOG2E))
-    total = nothing
-    for j in range(0, width, 4 * lanes):
-        w = (
-            by * (_capped(load(row, j), base) - base),
-            by * (_capped(load(row, j + lanes), base) - base),
-            by * (_capped(load(row, j + 2 * lanes), base) - base),
-            by * (_capped(load(row, j + 3 * lanes), base) - base),
-        )
-        w = exp2(w)
-        for u in range(4):
-            term = load(measure, j + u * lanes) * w[u]
-            store(row, j + u * lanes, term)
-            total = total + term
-    return np.float64(top), np.float64(across_sum(total))
+    return np.float64(top), relative(row, measure, top, width)
 
 
 @njit(cache=True, error_model="numpy")

@@ -126,7 +126,8 @@ def attend(law, query, keys, values, measure, prior, longest, low, width, out):
 @njit(cache=True, error_model="numpy")
 def _needs_rows(law, prior):
     """Whether a row has to be known before its first weight is."""
-    return law.normalisation > RELU or (law.normalisation <= UNNORMALISED and prior.shape[0] > 0)
+    repelled = law.score != DOT and law.beta < 0  # scores grow with the distance, which has no bound here
+    return law.normalisation > RELU or (law.normalisation <= UNNORMALISED and (prior.shape[0] > 0 or repelled))
 
 
 @njit(cache=True, error_model="numpy")
@@ -139,8 +140,6 @@ def _bound(law, query, first, rows, longest, bounds):
         bounds[r] = 0.0
         if law.score == DOT:
             bounds[r] = abs(law.beta) * np.sqrt(square) * longest
-        elif law.beta < 0:
-            bounds[r] = np.inf  # tokens repel by their distance, which has no bound here
         bounds[r] = query.dtype.type(bounds[r])
 
 
