@@ -51,8 +51,8 @@ def moved(start: Ensemble, way: dict) -> tuple[np.ndarray, np.ndarray]:
     """The end states of one beta, and the shares of aligned pairs (depths,), averaged over the replicas."""
     shares = []
 
-    def keep(step: int, t: float, positions: np.ndarray) -> None:
-        shares.append(measure(["aligned_pairs"], start.at(positions))["aligned_pairs"].mean())
+    def keep(step: int, t: float, ensemble: Ensemble) -> None:
+        shares.append(measure(["aligned_pairs"], ensemble)["aligned_pairs"].mean())
 
     solution = integrate(Attention(beta=BETA), start, save_at=DEPTHS * STEP, on_save=keep, **way)
     return solution.final, np.array(shares)

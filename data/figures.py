@@ -18,6 +18,7 @@ from ..particles import Space, Sphere
 from .depths import DepthScale
 from .excerpt import frames_along, frames_at, journey, title_of
 from .globe import draw_sphere
+from .layout import STATE
 from .panels import draw_observables, draw_similarity
 from .phase import draw_phase, facts_of
 from .portraits import draw_circle, draw_components, draw_line, draw_plane
@@ -146,7 +147,7 @@ def _compose(trajectory: Any, kind: str, scale: DepthScale, frames: np.ndarray, 
 
 
 def _rows(trajectory: Any) -> int:
-    count = len(trajectory.observables)
+    count = len(set(trajectory.observables) - {*STATE})
     return count if count <= 3 else -(-count // 2)
 
 
@@ -189,7 +190,7 @@ def _check_kind(trajectory: Any, kind: str | None) -> str:
             f"kind must be one of {', '.join(allowed)} for tokens in a {trajectory.space.name} space of "
             f"dimension {trajectory.space.dimension}; got {kind!r}"
         )
-    if kind == "observables" and not len(trajectory.observables):
+    if kind == "observables" and not len(set(trajectory.observables) - {*STATE}):
         raise InvalidInput("the trajectory has no observables to draw; save.observables in the scenario names them")
     return kind
 

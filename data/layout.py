@@ -25,6 +25,8 @@ REPLICA_INDEX = f"{PARTICLES}/replica_index"  # i4 [N]
 TOKEN_INDEX = f"{PARTICLES}/token_index"  # i4 [N]
 REPLICA = "replica"  # i4 [B]; at the root, since observables/ may hold nothing but elements
 OBSERVABLES = "observables"  # <name>/value f8 [T][B] or [T][B][k]; <name>/step and /time link to the above
+# of these some belong to the state and are no measurement: token weights that change, the focus and its velocity
+STATE = ("token_weights", "focus", "focus_velocity")
 
 SCENARIO = "parameters/scenario"  # u1, the exact bytes of the text, @sha256
 PROVENANCE = "parameters/provenance"  # u1, JSON, with room for what a resumed run adds in place

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..particles import Sphere
 from .depths import DepthScale, mark, thinned
 from .excerpt import MOST_PAIRED, evenly, read_frame, sample, weights_of
+from .layout import STATE
 
 Array = NDArray[np.float64]
 
@@ -25,7 +26,7 @@ def draw_observables(
     area: FigureBase, trajectory: Any, depths: DepthScale, frames: NDArray[np.intp], replica: int
 ) -> None:
     """One small panel per observable: the chosen replica, the range of all, and dots at the chosen frames."""
-    names = list(trajectory.observables)
+    names = [name for name in trajectory.observables if name not in STATE]
     columns = 1 if len(names) <= 3 else 2
     rows = -(-len(names) // columns)
     grid = area.subplots(rows, columns, sharex=True, squeeze=False)

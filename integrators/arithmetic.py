@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..particles.backends import Engine, Field
+from ..particles.weighting import WeightedField
 from . import stages
 
 Array = NDArray[np.floating]
@@ -45,6 +46,7 @@ class Arrays:
 
     combine = staticmethod(stages.combine)
     retract = staticmethod(stages.retract)
+    error_norm = staticmethod(stages.error_norm)
 
     def load(self, positions: Array) -> Array:
         """A copy."""
@@ -81,10 +83,31 @@ class Arrays:
             blocks.attempt(field, *arguments, every_slope=True)
 
 
+class FurtherRows:
+    """Arithmetic of states that hold more than tokens: further rows are retracted by the rule of their weighting."""
+
+    def __init__(self, inner: Any, field: WeightedField) -> None:
+        self.load, self.host, self.zeros, self.finite = inner.load, inner.host, inner.zeros, inner.finite
+        self.combine, self._inner, self._field = inner.combine, inner, field
+        self._step = stages.step_of(combine=inner.combine, retract=self.retract, error_norm=inner.error_norm)
+
+    def retract(self, x: State, radius: float) -> None:
+        """Bring the tokens, and what the further rows hold, back to their space, in place."""
+        self._field.retract(x)
+
+    def attempt(self, field: Field, *arguments: Any) -> float:
+        """Try a step."""
+        return self._step(field, *arguments)
+
+    def fill_slopes(self, field: Field, *arguments: Any) -> None:
+        """All are there."""
+
+
 def arithmetic_of(field: Field, engine: Engine) -> Arithmetic:
     """The arithmetic of the states that this field, prepared for this engine, moves."""
+    found: Arithmetic = Arrays()
     if engine.backend == "torch":
         from .tensors import Tensors  # imports torch, which is an extra
 
-        return Tensors(field)
-    return Arrays()
+        found = Tensors(field)
+    return FurtherRows(found, field) if isinstance(field, WeightedField) and field.rows else found

@@ -16,15 +16,18 @@ from ..particles.backends import Engine, EngineOptions
 from ..particles.block import Law, attention_of
 from ..particles.ensemble import Ensemble
 from ..particles.schedule import Schedule, laws_of
+from ..particles.weighting import Weighting, at_depth, extended
 from .arithmetic import State
 from .brownian import Noise
 from .control import StepControl
+from .course import Course, choose
 from .events import Event
 from .failures import not_finite, step_too_small
 from .frames import Frames
 from .merging import MERGE_AT_THE_FLOOR, Merging
-from .methods import Course, Stepper, choose
+from .methods import Stepper
 from .solution import Solution, Statistics, joined_records
+from .way import Way
 
 Array = NDArray[np.floating]
 
@@ -44,7 +47,7 @@ def integrate(
     save_at: ArrayLike | None = None,
     exact: bool = False,
     stop: Sequence[Event] = (),
-    on_save: Callable[[int, float, Array], None] | None = None,
+    on_save: Callable[[int, float, Ensemble], None] | None = None,
     on_progress: Callable[[float, Statistics], None] | None = None,
     merge: float | None = None,
     on_merge: Callable[[float, NDArray[np.intp]], None] | None = None,
@@ -52,6 +55,7 @@ def integrate(
     noise: float = 0.0,
     seed: int = 0,
     noise_step: float | None = None,
+    weighting: Weighting | None = None,
     **engine: Unpack[EngineOptions],
 ) -> Solution:
     """Move an ensemble under an attention law from depth 0 to t_end, or through a number of layers.
@@ -73,7 +77,7 @@ def integrate(
     save_at  : increasing depths in [0, t_end], by default both ends; between steps the method's interpolant is
                used, or with `exact` the steps are cut to land there
     stop     : events that end the run early; the state at the event is saved as well
-    on_save  : called with (step number, t, positions) for every frame, which are then not kept in memory
+    on_save  : called with (step number, t, ensemble) for every frame, which are then not kept in memory
     on_progress : called with (t, statistics) after every accepted step
     merge    : tokens that have come within this distance become one, with the sum of their weights; frames show them
                all. For one replica, a law without a mask, and continuous depth
@@ -84,6 +88,7 @@ def integrate(
                whole steps. In a network x <- retract(x + step attention(x) + sqrt(2 kappa) P_x dB)
     seed, noise_step : the path of B is a function of the seed, the replica and the token; it is drawn on intervals of
                length noise_step (by default step), of which the step is a half, a quarter, ...
+    weighting : how the weights of tokens change with depth, a `WeightSchedule` or a `Focus`; by default they stay
     engine   : backend, device, threads, sums, sum_tolerance, as in `Attention.drift`
 
     The loop: try a step; an adaptive method repeats it shorter until its error is small enough; a state that is not
@@ -92,27 +97,32 @@ def integrate(
     A run that fails or is interrupted is returned with its status, not raised; what was saved stands. Raises
     InvalidInput for wrong arguments, before anything is computed.
     """
+    step = 1.0 if layers is not None and step is None else step
+    noise_of = Noise(noise, seed, noise_step)
+    way = Way(law, weighting, method, step, rtol, atol, layers, residual, scaling, noise_of)
     course = choose(
-        law, ensemble, method=method, step=step, t_end=t_end, layers=layers, residual=residual, scaling=scaling,
-        rtol=rtol, atol=atol, save_at=save_at, exact=exact, merge=merge, max_steps=max_steps, engine=Engine(**engine),
-        noise=Noise(noise, seed, noise_step),
+        way, ensemble, t_end=t_end, save_at=save_at, exact=exact, merge=merge, max_steps=max_steps,
+        engine=Engine(**engine),
     )  # fmt: skip
-    frames = Frames(course.save_at, on_save, ensemble)
+    frames = Frames(course.save_at, on_save, lambda t, state: at_depth(weighting, ensemble, t, state))
     merging = Merging(ensemble, merge, on_merge)
-    start = course.stepper.arithmetic.load(ensemble.positions)
-    run = _Run(course, course.stepper, frames, merging, tuple(stop), on_progress, (0.0, start))
+    start = course.stepper.arithmetic.load(extended(weighting, ensemble))
+    run = _Run(course, course.stepper, frames, merging, tuple(stop), on_progress, (0.0, start), ensemble.tokens)
     began = time.perf_counter()
     try:
         status = run.to_its_end(attention_of(laws_of(law)[0]))
     except KeyboardInterrupt:
         status = "interrupted"
-    t, x = run.now[0], run.all_tokens(run.now[1])
+    t, x = run.now[0], run.of_all(run.now[1])
     run.statistics.wall_seconds = time.perf_counter() - began
     run.count_drifts()  # those of the last interpolant included
     behind = frames.last is None or frames.last < t
     if status != "finished" and behind and np.isfinite(x).all():
         frames.add(run.statistics.accepted, t, x)  # where an event, a failure or the user ended it
-    return Solution(*frames.arrays(), status, run.statistics, t, x.copy(), merging.merged_into, run.record())
+    final = x[:, : ensemble.tokens].copy()
+    times, positions, weights, focus = frames.arrays(ensemble)
+    record, merged_into = run.record(), merging.merged_into
+    return Solution(times, positions, weights, focus, status, run.statistics, t, final, merged_into, record)
 
 
 @dataclass
@@ -126,6 +136,7 @@ class _Run:
     stop: tuple[Event, ...]
     on_progress: Callable[[float, Statistics], None] | None
     now: tuple[float, State]
+    tokens: int  # of the user's ensemble
     statistics: Statistics = field(default_factory=Statistics)
     drifts_before: int = 0  # of steppers that were replaced, as are their records
     records: dict[str, Any] = field(default_factory=dict)
@@ -134,7 +145,7 @@ class _Run:
         """Step until the end, an event or a failure; the status."""
         course, statistics = self.course, self.statistics
         if self.frames.due() == 0.0:
-            self.frames.add_due(0, self.all_tokens(self.now[1]))
+            self.frames.add_due(0, self.of_all(self.now[1]))
         self._join()
         t, x = self.now
         self.stepper.start(t, x)
@@ -179,6 +190,10 @@ class _Run:
 
     def all_tokens(self, state: State) -> Array:
         """The positions (or speeds) of all tokens of the user's, (replicas, tokens, dimension); only to be read."""
+        return self.of_all(state)[:, : self.tokens]
+
+    def of_all(self, state: State) -> Array:
+        """As `all_tokens`, with what a weighting has added to the state."""
         return self.merging.of_all(self.stepper.arithmetic.host(state))
 
     def count_drifts(self) -> None:
@@ -225,7 +240,7 @@ class _Run:
         """Take a new stepper, not yet started, for this ensemble."""
         self.records = self.record()
         self.drifts_before += self.stepper.evaluations
-        self.stepper = self.course.again(ensemble, self.course.engine, self.now[0])
+        self.stepper = self.course.way.stepper(ensemble, self.course.engine, self.now[0])
         self.now = (self.now[0], self.stepper.arithmetic.load(ensemble.positions))
 
     def _event_now(self, events: Sequence[Event]) -> Event | None:
@@ -261,10 +276,10 @@ class _Run:
         """Save the frames that are due up to t_new, within the step just tried from x, where the state is at_end."""
         while (due := self.frames.due()) <= t_new:
             if due == t_new:
-                self.frames.add_due(self.statistics.accepted + 1, self.all_tokens(at_end))
+                self.frames.add_due(self.statistics.accepted + 1, self.of_all(at_end))
             else:
                 between = self._between(t, length, x, (due - t) / length)
-                self.frames.add_due(self.statistics.accepted, self.all_tokens(between))
+                self.frames.add_due(self.statistics.accepted, self.of_all(between))
 
     def _between(self, t: float, length: float, x: State, theta: float) -> State:
         out = self.stepper.arithmetic.zeros(x)

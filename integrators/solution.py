@@ -31,6 +31,8 @@ class Solution:
 
     times     : (frames,)
     positions : (frames, replicas, tokens, dimension); no frames where they were handed to `on_save`
+    weights   : (frames, tokens) or (frames, replicas, tokens), where token weights change with depth, else None
+    focus     : (frames, replicas, 2, dimension), place and velocity of the focus, where there is one
     status    : "finished", "stopped: <event>", "interrupted" or "failed: <why>"
     t, final  : depth and positions (replicas, tokens, dimension) at the end
     merged_into : (tokens,), the number of the first token of the group that each has become one with, or its own
@@ -39,6 +41,8 @@ class Solution:
 
     times: NDArray[np.float64]
     positions: Array
+    weights: NDArray[np.float64] | None
+    focus: Array | None
     status: str
     statistics: Statistics
     t: float

@@ -23,7 +23,7 @@ class Tensors:
     def __init__(self, field: Any) -> None:
         self.load, self.host = field.load, field.host
         self._add_up = getattr(field, "add_up", None)
-        self._step = step_of(combine=combine, retract=retract, velocity=velocity, error_norm=self._error_norm)
+        self._step = step_of(combine=combine, retract=retract, velocity=velocity, error_norm=self.error_norm)
 
     def zeros(self, like: Tensor, copies: int | None = None) -> Tensor:
         """Zeros of the type of `like` on its device."""
@@ -49,7 +49,7 @@ class Tensors:
     def fill_slopes(self, field: Any, *arguments: Any) -> None:
         """All are there."""
 
-    def _error_norm(
+    def error_norm(
         self,
         x: Tensor,
         moved: Tensor,

@@ -4,9 +4,11 @@ from .attention import Attention
 from .block import Block
 from .ensemble import Ensemble
 from .feed_forward import FeedForward
+from .focus import Focus
 from .normalisers import LayerNorm, RMSNorm, SphereNorm
 from .schedule import Schedule
 from .space import Euclidean, Space, Sphere
+from .weighting import WeightSchedule
 
 __all__ = [
     "Attention",
@@ -14,10 +16,12 @@ __all__ = [
     "Ensemble",
     "Euclidean",
     "FeedForward",
+    "Focus",
     "LayerNorm",
     "RMSNorm",
     "Schedule",
     "Space",
     "Sphere",
     "SphereNorm",
+    "WeightSchedule",
 ]

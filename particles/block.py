@@ -104,6 +104,11 @@ class Block:
         """n for tokens of this space."""
         return self.normaliser or SphereNorm(space.radius if isinstance(space, Sphere) else 1.0)
 
+    @property
+    def is_attention(self) -> bool:
+        """Whether it adds nothing to its attention."""
+        return self.feed_forward is None and self.norm in ("none", "post")
+
     def check(self, space: Space) -> None:
         """Raise InvalidInput unless the norm is for this space and all shapes fit its dimension."""
         place = self.scheme.place

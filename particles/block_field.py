@@ -37,7 +37,7 @@ def prepare(
     if not isinstance(law, Block):
         return prepare_attention(law, space, weights, shape, dtype, engine)
     law.check(space)
-    if law.feed_forward is None and law.norm in ("none", "post"):
+    if law.is_attention:
         return prepare_attention(law.attention, space, weights, shape, dtype, engine)
     return BlockField(law, space, weights, shape, dtype, engine)
 

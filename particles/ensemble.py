@@ -22,6 +22,8 @@ class Ensemble:
     positions : (replicas, tokens, dimension), float64 or float32; points of the space
     weights   : (tokens,) or (replicas, tokens), nonnegative, each replica's sum is 1; 1/tokens when not given
     space     : where the tokens live
+    focus     : (replicas, 2, dimension), place and velocity of the focus around which the weights lie, in the frames of
+                a run that has one: see `attndyn.particles.focus`
 
     Raises InvalidInput for a wrong shape, a value that is not finite, or weights that are no probabilities.
     """
@@ -29,6 +31,7 @@ class Ensemble:
     positions: NDArray[np.floating]
     space: Space
     weights: NDArray[np.floating] | None = None
+    focus: NDArray[np.floating] | None = None
 
     def __post_init__(self) -> None:
         positions = np.asarray(self.positions)
@@ -58,15 +61,22 @@ class Ensemble:
     def dimension(self) -> int:
         return self.positions.shape[2]
 
-    def at(self, positions: NDArray[np.floating], space: Space | None = None) -> Ensemble:
+    def at(
+        self,
+        positions: NDArray[np.floating],
+        space: Space | None = None,
+        weights: NDArray[np.floating] | None = None,
+        focus: NDArray[np.floating] | None = None,
+    ) -> Ensemble:
         """The same weights at other positions (replicas, tokens, dimension), in the same space or another.
 
-        Not checked again.
+        With other weights or a focus where they are given. Not checked again.
         """
         moved = object.__new__(Ensemble)
         object.__setattr__(moved, "positions", positions)
         object.__setattr__(moved, "space", self.space if space is None else space)
-        object.__setattr__(moved, "weights", self.weights)
+        object.__setattr__(moved, "weights", self.weights if weights is None else weights)
+        object.__setattr__(moved, "focus", focus)
         return moved
 
     @classmethod

@@ -27,6 +27,7 @@ from .attention_matrix import column_spread, key_query_discrepancy, key_query_di
 from .backends.engine import EngineOptions
 from .block import Law, attention_of, seen_by
 from .ensemble import Ensemble
+from .focus import focus_entropy
 from .space import Space, Sphere
 
 ALIGNED = 1.0 - 1e-3  # the cosine from which on two tokens count as aligned
@@ -238,6 +239,7 @@ REGISTRY: dict[str, Observable] = {
             "key_query_distance", key_query_distance, "sliced Wasserstein distance of queries and keys", ("law",)
         ),
         Observable("key_query_discrepancy", key_query_discrepancy, "maximum mean discrepancy of them", ("law",)),
+        Observable("focus_entropy", focus_entropy, "entropy of the token weights (nats)"),
         Observable("effective_rank", effective_rank, "exp of the entropy of the tokens' singular values"),
         Observable("radius", radius, "largest |x_i|"),
         Observable("diameter", diameter, "largest distance between two tokens"),

@@ -23,6 +23,7 @@ from ..particles.gates import Gate
 from ..particles.multipliers import Multipliers
 from ..particles.observables import check_names, default_cluster_distance
 from ..particles.schedule import Schedule
+from ..particles.weighting import Weighting
 from ..particles.weights import draw
 from .block_build import with_block
 from .mistakes import ScenarioError, blaming
@@ -33,6 +34,8 @@ from .schedule_build import scheduled
 from .schema import Scenario
 from .times import save_times
 from .values import RandomMatrix
+from .weighting import WeightTable
+from .weighting_build import weighting_of
 
 MATRICES = ("query", "key", "value", "output")  # the order numbers their random streams
 BIASES = ("query_bias", "key_bias", "value_bias", "output_bias")
@@ -46,6 +49,7 @@ class Plan:
     save_times : increasing depths (frames,)
     strings    : the tokens as text, where the scenario has them
     schedule   : the laws over depth, where they change by a schedule
+    weighting  : how token weights change with depth, where they do
     """
 
     scenario: Scenario
@@ -54,6 +58,7 @@ class Plan:
     save_times: NDArray[np.float64]
     strings: list[str] | None
     schedule: Schedule | None = None
+    weighting: Weighting | None = None
 
     @property
     def cluster_distance(self) -> float:
@@ -101,7 +106,7 @@ class Plan:
     def arguments(self) -> dict[str, Any]:
         """The keyword arguments of `integrate` that the scenario decides."""
         depth, save = self.scenario.depth, self.scenario.save
-        common = {"save_at": self.save_times, "stop": self.stop_events()}
+        common = {"save_at": self.save_times, "stop": self.stop_events(), "weighting": self.weighting}
         common |= {"noise": depth.noise, "seed": self.scenario.tokens.seed, "noise_step": depth.noise_step}
         if depth.layers is not None:
             network = {"layers": depth.layers, "residual": depth.residual, "scaling": depth.scaling}
@@ -132,7 +137,8 @@ def build(scenario: Scenario) -> Plan:
     with blaming("save.observables"):
         check_names(scenario.save.observables, laws[0])
     times = save_times(scenario.depth, scenario.save)
-    return Plan(scenario, ensemble, laws, times, _strings(scenario, ensemble.tokens), schedule)
+    strings, weighting = _strings(scenario, ensemble.tokens), weighting_of(scenario, ensemble)
+    return Plan(scenario, ensemble, laws, times, strings, schedule, weighting)
 
 
 def _ensemble(scenario: Scenario) -> Ensemble:
@@ -154,7 +160,8 @@ def _ensemble(scenario: Scenario) -> Ensemble:
             **parameters,
         ).positions
     with blaming("tokens.weights"):
-        return Ensemble(positions, space, vector(scenario, tokens.weights))
+        weights = tokens.weights
+        return Ensemble(positions, space, None if isinstance(weights, WeightTable) else vector(scenario, weights))
 
 
 def _space(scenario: Scenario) -> Space:

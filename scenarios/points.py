@@ -20,6 +20,7 @@ from .mistakes import one_line
 from .run import engine_of, follow
 from .schema import Scenario
 from .values import ArrayFile
+from .weighting import WeightTable
 
 Array = NDArray[np.float64]
 
@@ -110,7 +111,7 @@ class _Frames:
         self._times: list[float] = []
         self._rows: dict[str, list[tuple[Array, ...]]] = {}
 
-    def add(self, step: int, t: float, positions: Any, observables: Mapping[str, NDArray]) -> None:
+    def add(self, step: int, t: float, frame: Ensemble, observables: Mapping[str, NDArray]) -> None:
         self._times.append(t)
         for name, given in observables.items():
             values = np.asarray(given, np.float64)
@@ -147,5 +148,6 @@ def _ensemble(text: str) -> Ensemble:
 
 
 def _drawn(scenario: Scenario) -> bool:
-    """Whether the replicas are alike: drawn, with the same weights, and not read from files."""
-    return scenario.tokens.from_file is None and not isinstance(scenario.tokens.weights, ArrayFile)
+    """Whether the replicas are alike: drawn, with the same weights throughout, and not read from files."""
+    fixed = scenario.focus is None and not isinstance(scenario.tokens.weights, ArrayFile | WeightTable)
+    return scenario.tokens.from_file is None and fixed

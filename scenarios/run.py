@@ -19,6 +19,7 @@ from ..data import TrajectoryWriter, provenance_of_run
 from ..data.target import check_target
 from ..errors import InvalidInput
 from ..integrators import Solution, Statistics, integrate
+from ..particles import Ensemble
 from ..particles.backends import Engine, EngineOptions
 from ..particles.observables import measure
 from .build import Plan, build
@@ -26,9 +27,10 @@ from .files import LIBRARY
 from .processes import agreed, check_divisible, launched, ring
 from .schema import Scenario, load
 from .trajectory import Trajectory
+from .weighting_build import series, values
 
 Progress = Callable[[float, Statistics], None]
-Frame = Callable[[int, float, NDArray[np.floating], dict[str, NDArray]], None]
+Frame = Callable[[int, float, Ensemble, dict[str, NDArray]], None]
 
 
 def run(
@@ -86,17 +88,16 @@ def follow(
 ) -> Solution:
     """Integrate a plan and hand every frame, as it comes, with its observables to `on_frame`.
 
-    on_frame : called with (step number, t, positions (replicas, tokens, dimension), observables name -> (replicas,));
+    on_frame : called with (step number, t, ensemble, observables name -> (replicas,));
                None: nothing is measured or kept
     on_merge : called with (t, merged_into (tokens,)) when tokens have become one
     """
     names, alone = plan.scenario.save.observables, replace(engine, processes=1)
 
-    def keep(step: int, t: float, positions: NDArray[np.floating]) -> None:
+    def keep(step: int, t: float, ensemble: Ensemble) -> None:
         if on_frame is not None:
-            ensemble, law = plan.ensemble.at(positions), plan.law_at(t)
-            values = measure(names, ensemble, law, cluster_distance=plan.cluster_distance, **asdict(alone))
-            on_frame(step, t, positions, values)
+            law, distance = plan.law_at(t), plan.cluster_distance
+            on_frame(step, t, ensemble, measure(names, ensemble, law, cluster_distance=distance, **asdict(alone)))
 
     arguments = plan.arguments()
     if engine.processes > 1:
@@ -133,7 +134,7 @@ def _write_frames(plan: Plan, path: Path, overwrite: bool, engine: Engine, progr
                     path,
                     ensemble=plan.ensemble,
                     scenario=scenario.text,
-                    observables=scenario.save.observables,
+                    observables=dict.fromkeys(scenario.save.observables, ()) | series(plan.weighting, plan.ensemble),
                     provenance=provenance(scenario, engine),
                     token_strings=plan.strings,
                     merging=scenario.depth.merge is not None or engine.sums == "auto",
@@ -141,8 +142,8 @@ def _write_frames(plan: Plan, path: Path, overwrite: bool, engine: Engine, progr
                 )
             )
 
-        def keep(step: int, t: float, positions: NDArray[np.floating], observables: dict[str, NDArray]) -> None:
-            writer().append(step, t, positions, observables)
+        def keep(step: int, t: float, frame: Ensemble, observables: dict[str, NDArray]) -> None:
+            writer().append(step, t, frame.positions, observables | values(plan.weighting, frame))
 
         def note(t: float, merged_into: NDArray[np.intp]) -> None:
             writer().append_merge(t, merged_into)

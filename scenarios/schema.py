@@ -26,6 +26,7 @@ from .schedule import wrong_schedule
 from .sections import AttentionSection, Depth, Save, SpaceSection, Tokens
 from .times import wrong_times
 from .values import Section
+from .weighting import FocusSection, wrong_weighting
 
 DEFAULT_COUNT, DEFAULT_DIMENSION = 64, 3
 
@@ -39,6 +40,9 @@ class Scenario(Section):
     space: SpaceSection = Field(default=SpaceSection(), description="The space in which tokens live.")
     attention: AttentionSection = Field(
         default=AttentionSection(), description="How tokens move in the field of the others."
+    )
+    focus: FocusSection | None = Field(
+        default=None, description="A point that tokens draw along, around which the token weights lie."
     )
     block: BlockSection = Field(
         default=BlockSection(), description="What a layer does besides its attention: feed-forward map, normalisation."
@@ -144,6 +148,7 @@ def _contradictions(scenario: Scenario) -> Iterator[tuple[str, str]]:
     yield from _wrong_depth(scenario)
     yield from wrong_schedule(scenario)
     yield from wrong_block(scenario)
+    yield from wrong_weighting(scenario)
     yield from wrong_times(scenario.depth, scenario.save)
     names = scenario.save.observables
     if len(set(names)) < len(names):

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from ..integrators import METHODS, SPLITTING_METHODS
-from ..integrators.methods import SCALINGS
+from ..integrators.course import SCALINGS
 from ..particles import multipliers
 from ..particles.backends import SUMS
 from ..particles.observables import REGISTRY
@@ -24,6 +24,7 @@ from .values import (
     Section,
     Vector,
 )
+from .weighting import TokenWeights
 
 
 class Tokens(Section):
@@ -52,8 +53,9 @@ class Tokens(Section):
         validate_default=True,
         description="The law of the initial positions, with its parameters.",
     )
-    weights: Vector | None = Field(
-        default=None, description="Token weights, nonnegative with sum 1; by default 1/count each."
+    weights: TokenWeights | None = Field(
+        default=None,
+        description="Token weights, nonnegative with sum 1, by default 1/count each; or rows of them for some depths.",
     )
     seed: int = Field(
         default=0, ge=0, description="The one seed of the scenario: of the tokens, of random matrices and of the noise."

@@ -8,8 +8,8 @@ import pytest
 from attndyn import Attention, Ensemble, Euclidean, InvalidInput, Sphere, integrate
 from attndyn.integrators import METHODS
 from attndyn.integrators.arithmetic import Arrays
+from attndyn.integrators.course import Course
 from attndyn.integrators.events import Event
-from attndyn.integrators.methods import Course
 from attndyn.particles.backends import Engine, prepare
 
 # the module, which the function of the same name hides
@@ -199,7 +199,7 @@ def test_an_interrupt_keeps_what_was_saved_and_the_state(scripted, stop_at):
 def test_an_interrupt_while_saving_does_not_go_back_in_depth(scripted):
     saved = []
 
-    def save(step, t, positions):
+    def save(step, t, ensemble):
         saved.append(t)
         if t == 0.3:
             raise KeyboardInterrupt
@@ -256,13 +256,13 @@ def test_on_save_gets_every_frame_once_in_order_to_keep(way):
         Attention(beta=3.0), TOKENS, **way, save_at=[0.0, 0.5, 1.0, 2.5, 3.0],
         on_save=lambda *frame: calls.append(frame),
     )  # fmt: skip
-    numbers, times, positions = zip(*calls, strict=True)
+    numbers, times, ensembles = zip(*calls, strict=True)
     assert list(times) == [0.0, 0.5, 1.0, 2.5, 3.0]
     assert numbers[0] == 0
     assert numbers[-1] == handed.statistics.accepted
     assert list(numbers) == sorted(numbers)
     # not yet overwritten by the steps that followed
-    np.testing.assert_array_equal(np.stack(positions), kept.positions)
+    np.testing.assert_array_equal(np.stack([frame.positions for frame in ensembles]), kept.positions)
     assert handed.positions.shape == (0, *TOKENS.positions.shape)
     assert len(handed.times) == 0
     np.testing.assert_array_equal(handed.final, kept.final)
@@ -336,7 +336,7 @@ def counted(monkeypatch):
         fields.append(Counting(prepare(*arguments)))
         return fields[-1]
 
-    monkeypatch.setattr("attndyn.integrators.methods.prepare", counting)
+    monkeypatch.setattr("attndyn.integrators.way.prepare", counting)
     return fields
 
 

@@ -393,3 +393,16 @@ def test_forgetful_weights_keep_tokens_apart_for_longer():
     assert shared.observables["clusters"][at(shared, 8.0), 0] == 3
     shorter = attndyn.run(start.override({"depth.schedule.correlation": 0.2, "depth.time": 16.0}))
     assert shorter.observables["clusters"][-1, 0] == 48
+
+
+def test_the_focus_goes_over_to_the_crowd_and_one_cluster_is_left():
+    trajectory = ran("token-focus")
+    few = trajectory.observables["token_weights"][:, 0, 2::3].sum(axis=-1)
+    assert few[0] > 0.99
+    assert few[at(trajectory, 3.0)] < 0.01
+    assert trajectory.observables["focus_entropy"][[0, -1], 0] == pytest.approx([3.496, np.log(96)], abs=1e-3)
+    clusters = observable("clusters", "token-focus")[:, 0]
+    assert clusters[at(trajectory, 5.0)] == 2
+    assert clusters[-1] == 1
+    without = attndyn.run(attndyn.load("token-focus").override({"focus": None}))
+    assert without.observables["clusters"][-1, 0] == 2

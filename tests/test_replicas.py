@@ -148,7 +148,7 @@ def in_python(monkeypatch):
         field.step_plan = field.replicas_plan = None
         return field
 
-    return lambda: monkeypatch.setattr("attndyn.integrators.methods.prepare", without_plan)
+    return lambda: monkeypatch.setattr("attndyn.integrators.way.prepare", without_plan)
 
 
 @pytest.mark.parametrize("way", WAYS)

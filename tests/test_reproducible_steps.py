@@ -46,7 +46,7 @@ def uncompiled(monkeypatch):
         return field
 
     def switch():
-        monkeypatch.setattr("attndyn.integrators.methods.prepare", without_plan)
+        monkeypatch.setattr("attndyn.integrators.way.prepare", without_plan)
         return with_plan
 
     return switch
