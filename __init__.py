@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .integrators import Solution, integrate
     from .particles import Attention, Block, Ensemble, Euclidean, FeedForward, Schedule, Space, Sphere
     from .scenarios.files import names
+    from .scenarios.limits.study import limit
     from .scenarios.run import run
     from .scenarios.schema import Scenario, load
     from .scenarios.sweep import Sweep, open_sweep, sweep
@@ -28,6 +29,7 @@ _HOME = {
     "integrators": ("Solution", "integrate"),
     "particles": ("Attention", "Block", "Ensemble", "Euclidean", "FeedForward", "Schedule", "Space", "Sphere"),
     "scenarios.files": ("names",),
+    "scenarios.limits.study": ("limit",),
     "scenarios.run": ("run",),
     "scenarios.schema": ("Scenario", "load"),
     "scenarios.sweep": ("Sweep", "open_sweep", "sweep"),
@@ -54,6 +56,7 @@ __all__ = [
     "TrajectoryError",
     "__version__",
     "integrate",
+    "limit",
     "load",
     "names",
     "open",

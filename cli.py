@@ -12,13 +12,14 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .errors import AttndynError, InvalidInput, MissingExtra
 
 if TYPE_CHECKING:
+    from .data.limits import Limit
     from .data.sweeps import Sweep
     from .scenarios.progress import Bar
     from .scenarios.schema import Scenario
@@ -42,7 +43,7 @@ Set = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change a value, e.g. attention.beta=9; repeatable."),
 ]
 Seed = Annotated[int | None, typer.Option(min=0, help="The seed, tokens.seed.")]
-File = Annotated[Path, typer.Argument(metavar="F.h5", help="A trajectory or sweep file.")]
+File = Annotated[Path, typer.Argument(metavar="F.h5", help="The file of a run, a sweep or a limit study.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Backend = Annotated[str, typer.Option(help="numba, torch or reference.")]
 Device = Annotated[str, typer.Option(help="With torch: cpu or cuda.")]
@@ -208,22 +209,58 @@ def sweep(
 
 
 @app.command()
+def limit(
+    words: Annotated[list[str], typer.Argument(metavar="[KIND] NAME|FILE", help="The kind of study, and a scenario.")],
+    out: Annotated[Path | None, typer.Option(help="The file; by default NAME-limit.h5 here.")] = None,
+    changes: Set = None,
+    seed: Seed = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one per core, if it takes long.")] = None,
+    backend: Backend = "numba",
+    device: Device = "cpu",
+    threads: Annotated[int | None, typer.Option(min=1, help="Of each process; by default all cores share.")] = None,
+    picture: Annotated[bool, typer.Option("--picture/--no-picture", help="Draw the rates beside the file.")] = True,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Carry out a limit study: an error against a parameter, and its rate. The same command goes on with the rest.
+
+    Example: attndyn limit depth sphere-clusters --set depth.time=2 --out depth.h5
+    """
+    from .data.target import check_target
+    from .scenarios.limits.study import limit as run_limit
+    from .scenarios.limits.study import of_kind
+    from .scenarios.mistakes import blaming
+    from .scenarios.overrides import assignments
+
+    if len(words) > 2:
+        raise InvalidInput(f"a limit study has a kind and a scenario; got {' '.join(words)}")
+    kind = words[0] if len(words) == 2 else None
+    scenario = of_kind(_scenario(words[-1], None, seed), kind, assignments("--set", changes))
+    out = out or Path(f"{scenario.name}-{kind or 'limit'}.h5")
+    with blaming("--out"):
+        check_target(out, overwrite or out.is_file())
+    try:
+        with nullcontext() if quiet or as_json else _points_bar("runs") as bar:
+            study = run_limit(
+                scenario, out=out, overwrite=overwrite, workers=workers, backend=backend, device=device,
+                threads=threads, progress=bar,
+            )  # fmt: skip
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted; the same command goes on with the rest ({out}.runs)") from None
+    with study:
+        _report_study(study, picture, quiet, as_json)
+
+
+@app.command()
 def info(file: File, as_json: AsJson = False) -> None:
-    """Say what a trajectory or sweep file holds.
+    """Say what a file holds: a trajectory, a sweep, a limit study.
 
     Example: attndyn info clusters.h5 --json
     """
-    from .data.sweeps import is_sweep, open_sweep
-    from .scenarios.summary import outcome, overview
-    from .scenarios.sweep_summary import account, sweep_overview
-    from .scenarios.trajectory import open as open_trajectory
+    from .scenarios.results import described
 
-    if is_sweep(file):
-        with open_sweep(file) as opened:
-            print(json.dumps(account(opened)) if as_json else sweep_overview(opened))
-        return
-    with open_trajectory(file) as trajectory:
-        print(json.dumps(outcome(trajectory)) if as_json else overview(trajectory))
+    print(described(file, as_json))
 
 
 @app.command()
@@ -240,27 +277,18 @@ def plot(
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw a trajectory: the tokens, the observables over depth, the similarity of tokens. A sweep: its phase diagram.
+    """Draw a file: tokens and observables of a run, the phase diagram of a sweep, the rates of a limit study.
 
     Example: attndyn plot clusters.h5 --out clusters.png
     """
-    from .data.figures import draw, draw_sweep
-    from .data.sweeps import is_sweep, open_sweep
-    from .scenarios.trajectory import open as open_trajectory
+    from .scenarios.overrides import assignments, numbers
+    from .scenarios.results import drawn
 
-    chosen = _depths(depths)
+    chosen, places = numbers("--depths", depths), assignments("--at", at)
     picture = out or file.with_suffix(".png")
     if picture.exists() and not overwrite:
         raise InvalidInput(f"--out: {picture} exists already; give another name, or --overwrite to replace it")
-    if is_sweep(file):
-        with open_sweep(file) as opened:
-            places = _assignments("--at", at)
-            draw_sweep(opened, kind=kind, out=picture, observable=observable, depths=chosen, at=places)
-    else:
-        if observable or at:
-            raise InvalidInput(f"--observable and --at belong to sweep files; {file} is none")
-        with open_trajectory(file) as trajectory:
-            draw(trajectory, kind=kind, out=picture, depths=chosen, replica=replica)
+    drawn(file, picture, kind=kind, depths=chosen, replica=replica, observable=observable, at=places)
     print(picture)
 
 
@@ -306,31 +334,19 @@ def _complain(error: Exception | str, status: int) -> int:
 
 
 def _scenario(name: str, changes: list[str] | None, seed: int | None) -> Scenario:
+    from .scenarios.overrides import assignments
     from .scenarios.schema import load
 
-    values = _assignments("--set", changes)
+    values = assignments("--set", changes)
     if seed is not None:
         values["tokens.seed"] = seed
     return load(name).override(values)
 
 
-def _assignments(option: str, texts: list[str] | None) -> dict[str, Any]:
-    """The keys and values of texts of the form section.key=value."""
-    from .scenarios.toml import parse_value
-
-    values: dict[str, Any] = {}
-    for text in texts or ():
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise InvalidInput(f"{option}: must have the form section.key=value; got {text!r}")
-        values[key.strip()] = parse_value(value.strip())
-    return values
-
-
-def _points_bar() -> PointsBar:
+def _points_bar(what: str = "points") -> PointsBar:
     from .scenarios.sweep_progress import PointsBar
 
-    return PointsBar()
+    return PointsBar(what)
 
 
 def _bar(scenario: Scenario) -> Bar:
@@ -363,11 +379,19 @@ def _report_sweep(opened: Sweep, finished: bool, quiet: bool, as_json: bool) -> 
         print(sweep_ending(opened, finished))
 
 
-def _depths(text: str | None) -> list[float] | None:
-    try:
-        return None if text is None else [float(part) for part in text.split(",")]
-    except ValueError:
-        raise InvalidInput(f"--depths: must be numbers separated by commas; got {text!r}") from None
+def _report_study(study: Limit, picture: bool, quiet: bool, as_json: bool) -> None:
+    """Print what a study found, and draw it beside its file."""
+    from .data.figures import draw_study
+    from .scenarios.limits.summary import table
+
+    drawn = study.path.with_suffix(".png")
+    if picture:
+        draw_study(study, out=drawn)
+    if as_json:
+        print(json.dumps(study.summary()))
+    elif not quiet:
+        print(table(study))
+        print(f"{study.path}{f', {drawn}' if picture else ''}")
 
 
 if __name__ == "__main__":

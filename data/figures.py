@@ -19,6 +19,8 @@ from .depths import DepthScale
 from .excerpt import frames_along, frames_at, journey, title_of
 from .globe import draw_sphere
 from .layout import STATE
+from .limit_figure import draw_limit
+from .limits import Limit
 from .panels import draw_observables, draw_similarity
 from .phase import draw_phase, facts_of
 from .portraits import draw_circle, draw_components, draw_line, draw_plane
@@ -39,6 +41,7 @@ PORTRAITS: dict[str, Callable[..., None]] = {
 }
 KINDS = (*PORTRAITS, "observables", "similarity")
 SWEEP_KINDS = ("phase",)
+LIMIT_KINDS = ("rates",)
 
 
 def kinds_for(space: Space) -> tuple[str, ...]:
@@ -125,6 +128,24 @@ def draw_sweep(
     with _style():
         figure = draw_phase(sweep, observable, depths, at)
         _write_around(figure, title_of(sweep), facts_of(sweep, at or {}))
+        if out is not None:
+            _save(figure, out)
+    return figure
+
+
+def draw_study(study: Limit, *, kind: str | None = None, out: str | Path | None = None) -> Figure:
+    """Draw a limit study and, when `out` is given, save it: kind "rates", the only one, is `draw_limit`.
+
+    Raises InvalidInput for another kind, and for a file that cannot be written.
+    """
+    if kind not in (None, *LIMIT_KINDS):
+        raise InvalidInput(f"kind must be {', '.join(LIMIT_KINDS)} for a limit study; got {kind!r}")
+    out = _check_out(out)
+    with _style():
+        figure = draw_limit(study)
+        _write_around(
+            figure, title_of(study), [f"limit study: {study.kind}", f"{len(study.runs)} runs", *study.remarks]
+        )
         if out is not None:
             _save(figure, out)
     return figure

@@ -1,14 +1,16 @@
-"""Changing the tables of a scenario by dotted keys."""
+"""Changing the tables of a scenario by dotted keys, and what a command line says of them."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from ..errors import InvalidInput
 from .mistakes import ScenarioError
+from .toml import parse_value
 
 # what a key replaces, so that a change does not contradict the file it changes
 REPLACES = {
@@ -35,6 +37,25 @@ def merge(tables: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
     for key, value in changes.items():
         _change(merged, key, _plain(value))
     return merged
+
+
+def assignments(option: str, texts: Sequence[str] | None) -> dict[str, Any]:
+    """The keys and values of texts of the form section.key=value. Raises InvalidInput, naming the option."""
+    values: dict[str, Any] = {}
+    for text in texts or ():
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise InvalidInput(f"{option}: must have the form section.key=value; got {text!r}")
+        values[key.strip()] = parse_value(value.strip())
+    return values
+
+
+def numbers(option: str, text: str | None) -> list[float] | None:
+    """The numbers of a text, separated by commas. Raises InvalidInput, naming the option."""
+    try:
+        return None if text is None else [float(part) for part in text.split(",")]
+    except ValueError:
+        raise InvalidInput(f"{option}: must be numbers separated by commas; got {text!r}") from None
 
 
 def _kept(depth: Any, changes: Mapping[str, Any]) -> set[str]:

@@ -19,6 +19,7 @@ from ..integrators.brownian import SLACK, halvings
 from . import toml
 from .block import BlockSection, wrong_block
 from .files import locate, source
+from .limits.keys import LimitSection
 from .mistakes import ScenarioError, explain
 from .overrides import merge
 from .parts import word
@@ -48,6 +49,7 @@ class Scenario(Section):
         default=BlockSection(), description="What a layer does besides its attention: feed-forward map, normalisation."
     )
     depth: Depth = Field(default=Depth(), description="How far and by what method.")
+    limit: LimitSection | None = Field(default=None, description="A limit study of the scenario: attndyn limit.")
     save: Save = Field(default=Save(), description="What is kept, and when the run ends before its time.")
 
     _name: str = PrivateAttr("scenario")

@@ -21,7 +21,7 @@ from ..data.target import check_target
 from ..errors import InvalidInput
 from .grid import Grid
 from .mistakes import ScenarioError
-from .points import Outcome, Study, check
+from .points import Outcome, Study, check, compute
 from .run import provenance
 from .schema import Scenario, load
 from .workers import Outcomes, cores, in_processes, in_this_process, on_cluster
@@ -110,8 +110,10 @@ class _Crew:
     def outcomes(self, study: Study, points: list[tuple[int, dict[str, Any]]]) -> Outcomes:
         """The outcome of every point, in the order in which they are ready."""
         if self.scheduler:
-            return on_cluster(study, points, self.scheduler)
-        return in_this_process(study, points) if self.workers == 1 else in_processes(study, points, self.workers)
+            return on_cluster(compute, study, points, self.scheduler)
+        if self.workers == 1:
+            return in_this_process(compute, study, points)
+        return in_processes(compute, study, points, self.workers)
 
 
 class _Job:

@@ -1,4 +1,4 @@
-"""The progress bar of a sweep: points done, points per second, the time left."""
+"""The progress bar of a sweep or a limit study: points done, points per second, the time left."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .progress import QUIET_SECONDS
 class PointsBar:
     """Called with (points done, points) at the start and after every point; draws on stderr, if that is a terminal."""
 
-    def __init__(self) -> None:
+    def __init__(self, what: str = "points") -> None:
         self._progress = Progress(
-            TextColumn("{task.completed:.0f} of {task.total} points"),
+            TextColumn("{task.completed:.0f} of {task.total} " + what),
             BarColumn(),
-            TextColumn("{task.fields[rate]:.3g} points/s"),
+            TextColumn("{task.fields[rate]:.3g} " + what + "/s"),
             TimeRemainingColumn(),
             TextColumn("left"),
             console=Console(stderr=True),

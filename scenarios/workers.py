@@ -1,7 +1,8 @@
-"""Who computes the points of a sweep: this process, processes on this machine, or a cluster of Dask.
+"""Who computes the points of a sweep or the runs of a limit study: this process, others here, or a cluster of Dask.
 
-Each is a generator of (number of the point, outcome), in the order in which points are ready; the numbers do not
-depend on who computes them. To close a generator is to stop the work.
+Each is given compute(study, what a point is), a function of a module, and the points by number, and is a generator of
+(number, outcome), in the order in which they are ready; the outcomes do not depend on who computes them. To close a
+generator is to stop the work.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
@@ -20,24 +21,24 @@ from typing import Any
 
 from ..errors import InvalidInput, MissingExtra, TrajectoryError
 from ..interrupts import noted
-from .grid import Value
-from .points import Outcome, Study, compute, failure
+from .points import failure
 
-Points = Iterable[tuple[int, dict[str, Value]]]
-Outcomes = Generator[tuple[int, Outcome], None, None]
+Compute = Callable[[Any, Any], Any]
+Points = Iterable[tuple[int, Any]]
+Outcomes = Generator[tuple[int, Any], None, None]
 
 HEED = 0.1  # seconds within which Ctrl-C is heeded
 WAITING = 2  # points handed to each process, so that none waits for the next
 LOST = 5  # times that a point is given to the cluster again when Dask gives up because its workers die
 
 
-def in_this_process(study: Study, points: Points) -> Outcomes:
+def in_this_process(compute: Compute, study: Any, points: Points) -> Outcomes:
     """One point after the other."""
     for number, changes in points:
         yield from _kept(number, compute(study, changes))
 
 
-def in_processes(study: Study, points: Points, workers: int) -> Outcomes:
+def in_processes(compute: Compute, study: Any, points: Points, workers: int) -> Outcomes:
     """So many processes of this machine, which start and import once. They end when this process does.
 
     Raises TrajectoryError where one of them dies.
@@ -45,14 +46,14 @@ def in_processes(study: Study, points: Points, workers: int) -> Outcomes:
     others = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")
     executor = ProcessPoolExecutor(workers, context, initializer=_serve)
-    running: dict[Future[Outcome], int] = {}
+    running: dict[Future[Any], int] = {}
     remaining = iter(points)
     try:
         with _deaf():  # the executor starts a process with each of the first tasks
-            _submit(executor, study, remaining, running, workers)
+            _submit(executor, compute, study, remaining, running, workers)
         with noted() as called:  # the executor's locks would not survive a KeyboardInterrupt
             while not called.is_set():
-                _submit(executor, study, remaining, running, WAITING * workers - len(running))
+                _submit(executor, compute, study, remaining, running, WAITING * workers - len(running))
                 if not running:
                     return
                 ready, _ = wait(running, HEED, FIRST_COMPLETED)
@@ -61,7 +62,7 @@ def in_processes(study: Study, points: Points, workers: int) -> Outcomes:
             raise KeyboardInterrupt
     except BrokenProcessPool:
         raise TrajectoryError(
-            "a worker process died, maybe for lack of memory: try fewer workers. In a Python script, call sweep() "
+            "a worker process died, maybe for lack of memory: try fewer workers. In a Python script, call this "
             'under `if __name__ == "__main__":`, since workers import the script'
         ) from None
     finally:
@@ -70,7 +71,7 @@ def in_processes(study: Study, points: Points, workers: int) -> Outcomes:
         executor.shutdown(cancel_futures=True)
 
 
-def on_cluster(study: Study, points: Points, address: str) -> Outcomes:
+def on_cluster(compute: Compute, study: Any, points: Points, address: str) -> Outcomes:
     """The workers of a Dask scheduler at `address`; one task per point, run again where a worker is lost.
 
     Raises MissingExtra without Dask, InvalidInput where no scheduler answers.
@@ -85,7 +86,7 @@ def on_cluster(study: Study, points: Points, address: str) -> Outcomes:
     except (OSError, ValueError) as error:
         raise InvalidInput(f"no Dask scheduler answers at {address}: {error}") from None
 
-    def submit(number: int, changes: dict[str, Value]) -> Any:
+    def submit(number: int, changes: Any) -> Any:
         # earlier points first; impure, for a second sweep is not to be given the results of the first
         return client.submit(compute, study, changes, pure=False, priority=-number)
 
@@ -116,7 +117,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _kept(number: int, outcome: Outcome) -> Outcomes:
+def _kept(number: int, outcome: Any) -> Outcomes:
     """Hand over an outcome, and raise KeyboardInterrupt for a Ctrl-C only when it has been written."""
     with noted() as called:
         yield number, outcome
@@ -126,9 +127,10 @@ def _kept(number: int, outcome: Outcome) -> Outcomes:
 
 def _submit(
     executor: ProcessPoolExecutor,
-    study: Study,
-    remaining: Iterator[tuple[int, dict[str, Value]]],
-    running: dict[Future[Outcome], int],
+    compute: Compute,
+    study: Any,
+    remaining: Iterator[tuple[int, Any]],
+    running: dict[Future[Any], int],
     count: int,
 ) -> None:
     for number, changes in islice(remaining, count):

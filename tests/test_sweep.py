@@ -329,13 +329,15 @@ def test_a_long_status_is_cut_between_letters(tmp_path):
 def test_a_worker_process_that_dies_ends_the_sweep_with_a_sentence(scenario, tmp_path):
     study = points.Study(SCENARIO, "small", tmp_path, "reference", "cpu", 1)
     with pytest.raises(TrajectoryError, match="a worker process died"):
-        list(workers.in_processes(_Deadly(study), [(0, {}), (1, {})], 2))
+        list(workers.in_processes(points.compute, _Deadly(study), [(0, {}), (1, {})], 2))
 
 
 def test_processes_compute_every_point_however_short(tmp_path):
     """The points are over sooner than the next are handed out."""
     study = points.Study("[depth]\nlayers = 1\n[tokens]\ncount = 2\n", "short", tmp_path, "reference", "cpu", 1)
-    outcomes = dict(workers.in_processes(study, [(k, {"attention.beta": float(k)}) for k in range(300)], 2))
+    outcomes = dict(
+        workers.in_processes(points.compute, study, [(k, {"attention.beta": float(k)}) for k in range(300)], 2)
+    )
     assert sorted(outcomes) == list(range(300))
     assert {outcome.status for outcome in outcomes.values()} == {"finished"}
 

@@ -318,7 +318,9 @@ def test_a_point_that_kills_every_worker_is_given_up(folder, monkeypatch):
 
     monkeypatch.setattr(distributed, "Client", Client)
     monkeypatch.setattr(distributed, "as_completed", Completed)
-    outcomes = dict(workers.on_cluster(None, [(k, {"number": k}) for k in range(3)], "tcp://somewhere:1"))
+    outcomes = dict(
+        workers.on_cluster(points.compute, None, [(k, {"number": k}) for k in range(3)], "tcp://somewhere:1")
+    )
     assert [outcomes[k].status for k in (0, 2)] == ["finished", "finished"]
     assert outcomes[1].status.startswith("failed: KilledWorker")
     assert Client.submitted.count(1) == 1 + workers.LOST

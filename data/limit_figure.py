@@ -1,0 +1,77 @@
+"""The figure of a limit study: error against parameter, the line that was fitted, and the slope of the theory."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from .limits import Limit
+from .rates import Series
+
+MOST_PANELS = 4
+SYMBOLS = {"layers": "layers $L$", "tokens": "tokens $n$", "beta": r"inverse temperature $\beta$", "depth": "depth $t$"}
+
+
+def draw_limit(study: Limit) -> Figure:
+    """A panel for each series, at most four."""
+    shown = study.series[:MOST_PANELS]
+    figure = Figure(figsize=(0.4 + 3.4 * len(shown), 3.2))
+    for axes, series in zip(np.atleast_1d(figure.subplots(1, len(shown))), shown, strict=True):
+        draw_series(axes, series)
+    return figure
+
+
+def draw_series(axes: Axes, series: Series) -> None:
+    """The points, hollow where no rate was taken from them; the fit; a line with the slope of the theory; the bound."""
+    parameter, error = np.asarray(series.parameter), np.asarray(series.error)
+    seen = np.isfinite(error) & ((error > 0) | (series.law == ""))
+    positive = bool((error[seen] > 0).all()) if seen.any() else False
+    wide = positive and series.law != "" and bool((parameter > 0).all())
+    if series.law == "power" and wide:
+        axes.set_xscale("log", base=2 if series.parameter_name in ("layers", "tokens") else 10)
+    if positive and (series.law or _changes_scale(error[seen])):
+        axes.set_yscale("log")
+    fitted = np.asarray(series.fitted) & seen if series.law else seen
+    spread = None if series.spread is None else np.where(np.isfinite(series.spread), series.spread, 0.0)
+    if spread is not None:
+        axes.errorbar(parameter[seen], error[seen], spread[seen], fmt="none", ecolor="0.6", elinewidth=0.8, zorder=1)
+    if not series.law:
+        axes.plot(parameter[seen], error[seen], color="C0", marker="o", markersize=3.0)
+    else:
+        axes.plot(parameter[seen & ~fitted], error[seen & ~fitted], "o", markersize=4, mfc="white", mec="C0")
+        axes.plot(parameter[fitted], error[fitted], "o", markersize=4, color="C0", label="computed")
+        _lines(axes, series, fitted)
+    if series.bound is not None:
+        bound = np.asarray(series.bound)
+        axes.plot(parameter, bound, color="C1", linestyle=":", label=series.bound_name or "bound")
+    axes.set_xlabel(SYMBOLS.get(series.parameter_name, series.parameter_name))
+    axes.set_title(series.name.replace("_", " "))
+    if not series.law:
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+    if series.law or series.bound is not None:
+        axes.legend()
+
+
+def _lines(axes: Axes, series: Series, fitted: np.ndarray) -> None:
+    """The fit where it was made, and through its middle a line with the expected slope over all points."""
+    rate, parameter = series.rate(), np.asarray(series.parameter)
+    if not np.isfinite(rate.value):
+        return
+    scale = np.log if series.law == "power" else np.asarray
+    ends = np.array([parameter[fitted].min(), parameter[fitted].max()])
+    low, high = rate.interval
+    width = "" if not np.isfinite(low) else rf" $\pm$ {0.5 * (high - low):.2g}"
+    label = f"rate {rate.value:.3f}{width}"
+    axes.plot(ends, np.exp(rate.intercept + rate.value * scale(ends)), color="C0", label=label)
+    if series.expected is None:
+        return
+    middle = scale(ends).mean()
+    whole = np.array([parameter.min(), parameter.max()])
+    height = rate.intercept + rate.value * middle + series.expected * (scale(whole) - middle)
+    axes.plot(whole, np.exp(height), color="0.5", linestyle="--", zorder=0, label=f"theory {series.expected:.4g}")
+
+
+def _changes_scale(values: np.ndarray) -> bool:
+    return bool(values.size and values.min() > 0 and values.max() >= 100 * values.min())

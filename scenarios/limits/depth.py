@@ -1,0 +1,178 @@
+"""Infinite depth: networks of L layers of step T / L, with the same weights or independent ones, as L grows.
+
+shared weights           |X_L - X(T)| ~ C / L, X(T) the solution of the ODE; C / L^2 and C / L^4 for networks in the
+                         shape of Heun's method and of RK4 (arXiv:2007.02876)
+independent, 1 / L       centred value matrices average out: E |X_L - X_0|^2 ~ C / L, no ODE is left
+independent, 1/sqrt(L)   a diffusion driven by one Brownian matrix W, V_l sqrt(T / L) = W(t_{l+1}) - W(t_l): networks
+                         on the same path W are C / sqrt(L) apart (arXiv:2206.06929, arXiv:2601.21942)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...data.limits import Findings
+from ...data.rates import Series, upper_half
+from ...integrators import integrate
+from ...particles.backends import Engine
+from ...particles.block import Law, attention_of
+from ...particles.schedule import with_numbers
+from ...particles.weights import draw
+from ..build import MATRICES, Plan, build
+from ..schema import Scenario
+from ..values import RandomMatrix
+from .keys import DepthKeys
+from .kinds import Kind, Result, Results, numbered, scalar
+
+Array = NDArray[np.floating]
+REFERENCE = "flow"
+TIGHT = {"depth.method": "dop853", "depth.rtol": 1e-13, "depth.atol": 1e-14, "depth.step": None}
+FLOOR = 1e-11  # of the size of the tokens: errors below are rounding, and of the reference
+ORDERS = {"layer": 1, "heun": 2, "rk4": 4}
+FINER = 8  # times as many layers as the most, of the network that stands for the diffusion
+
+
+def wrong(scenario: Scenario) -> Iterator[tuple[str, str]]:
+    """See `Kind`."""
+    keys, depth = _keys(scenario), scenario.depth
+    if not depth.residual:
+        yield "depth.residual", "must be true: a layer that forgets its input has no depth T / L"
+    if depth.noise > 0.0:
+        yield "depth.noise", f"has no place in a study of depth; got {depth.noise:g}"
+    if depth.weights != "independent":
+        if depth.scaling != "1/L":
+            yield "depth.scaling", f'"{depth.scaling}" is for independent weights'
+        if keys.samples > 1:
+            yield "limit.samples", f"is for independent weights; got {keys.samples} with shared ones"
+        return
+    if keys.network != "layer":
+        yield "limit.network", f'must be "layer" with independent weights; got "{keys.network}"'
+    if scenario.attention.drawn() != ["value"] or scenario.block.drawn():
+        yield "attention.value", "must be the one matrix that is drawn, for independent weights of mean 0"
+    most = max(keys.layers) * FINER
+    uneven = [count for count in keys.layers if most % count]
+    if depth.scaling != "1/L" and uneven:
+        yield "limit.layers", f"must divide {most}, for networks on one path; got {uneven[0]}"
+
+
+def tasks(scenario: Scenario) -> Sequence[str]:
+    """See `Kind`: one network each, and what they are compared with."""
+    networks = numbered("L", _keys(scenario).layers)
+    if scenario.depth.weights != "independent":
+        return [REFERENCE, *networks]
+    return networks if scenario.depth.scaling == "1/L" else [*networks, REFERENCE]
+
+
+def run(scenario: Scenario, name: str, engine: Engine) -> Result:
+    """See `Kind`: the tokens at depth T, (samples, replicas, tokens, dimension)."""
+    if scenario.depth.weights == "independent":
+        return _independent(scenario, name, engine)
+    changes: dict[str, Any] = {"depth.time": scenario.depth.end} | TIGHT
+    if name != REFERENCE:
+        changes = _discrete(scenario, int(name.removeprefix("L = ")))
+    plan = build(_quiet(scenario).override(changes))
+    return {"final": _end(plan, plan.law, engine)[None]}
+
+
+def conclude(scenario: Scenario, results: Results) -> Findings:
+    """See `Kind`."""
+    keys = _keys(scenario)
+    layers = np.array(sorted(keys.layers), np.float64)
+    ends = [np.asarray(results[name]["final"], np.float64) for name in numbered("L", sorted(keys.layers))]
+    if scenario.depth.weights != "independent":
+        limit = np.asarray(results[REFERENCE]["final"], np.float64)
+        error = np.array([float(np.linalg.norm(end - limit)) for end in ends])
+        resolved = error > FLOOR * np.linalg.norm(limit)
+        fitted = resolved & upper_half(np.where(resolved, layers, 0.0))
+        order = -float(ORDERS[keys.network])
+        return Findings([Series("error", "layers", layers, error, "power", fitted, order)])
+    start = np.asarray(results[numbered("L", keys.layers)[0]]["start"], np.float64)
+    moved, spread = zip(*(_root_mean_square(end - start) for end in ends), strict=True)
+    if scenario.depth.scaling == "1/L":
+        remark = "Independent weights of mean 0 average out under the scaling 1/L: the tokens stay, and no ODE is left."
+        series = Series("error", "layers", layers, moved, "power", upper_half(layers), -0.5, spread)
+        return Findings([series], [remark])
+    limit = np.asarray(results[REFERENCE]["final"], np.float64)
+    apart, doubt = zip(*(_root_mean_square(end - limit) for end in ends), strict=True)
+    finest = int(scalar(results[REFERENCE], "layers"))
+    remark = (
+        f"Under the scaling 1/sqrt(L) tokens move at any L, at last by {moved[-1]:.3g}: the limit is "
+        f"a diffusion, for which a network of {finest} layers on the same Brownian path stands."
+    )
+    strong = Series("error", "layers", layers, apart, "power", None, -0.5, doubt)
+    still = Series("displacement", "layers", layers, moved, "power", upper_half(layers), 0.0, spread)
+    return Findings([strong, still], [remark])
+
+
+def _independent(scenario: Scenario, name: str, engine: Engine) -> Result:
+    """Networks whose value matrices are drawn at every layer, or are sums of those of the finest network."""
+    keys, root = _keys(scenario), scenario.depth.scaling != "1/L"
+    most = max(keys.layers) * FINER
+    layers = most if name == REFERENCE else int(name.removeprefix("L = "))
+    # all but the value matrices is that of one layer
+    plan = build(_quiet(scenario).override(_discrete(scenario, 1)))
+    (law,), step = plan.laws, scenario.depth.end / layers
+    ends = []
+    for sample in range(keys.samples):
+        values = _values(scenario, law, most if root else layers, sample)
+        if root:
+            values = values.reshape(layers, -1, *values.shape[1:])
+            values = values.sum(axis=1) / np.sqrt(values.shape[1])
+        laws = [with_numbers(law, {"value": value}) for value in values]
+        ends.append(_end(plan, laws, engine, layers=layers, step=step))
+    return {"final": np.stack(ends), "start": plan.ensemble.positions, "layers": np.array(layers)}
+
+
+def _values(scenario: Scenario, law: Law, layers: int, sample: int) -> NDArray[np.float64]:
+    """The value matrices of a network, (layers, rows, dimension); sample 0 has those that the scenario has."""
+    family = scenario.attention.value
+    assert isinstance(family, RandomMatrix)
+    seed = (scenario.tokens.seed if family.seed is None else family.seed) + sample
+    rows, columns = np.shape(attention_of(law).value)
+    stream = MATRICES.index("value")
+    return family.scale * np.stack([draw(family.law, rows, columns, seed, (layer, stream)) for layer in range(layers)])
+
+
+def _end(plan: Plan, law: Any, engine: Engine, **changes: Any) -> Array:
+    """The tokens at the end, of a run of which nothing else is kept. Raises RuntimeError where it fails."""
+    arguments = plan.arguments() | {"save_at": None, "stop": []} | changes
+    solution = integrate(law, plan.ensemble, **asdict(replace(engine, processes=1)), **arguments)
+    if solution.status != "finished":
+        raise RuntimeError(solution.status)
+    return solution.final
+
+
+def _discrete(scenario: Scenario, layers: int) -> dict[str, Any]:
+    step = scenario.depth.end / layers
+    network = _keys(scenario).network
+    if network == "layer":
+        changes = {"depth.layers": layers, "depth.step": step}
+        return changes | {"depth.weights": scenario.depth.weights, "depth.scaling": scenario.depth.scaling}
+    return {"depth.time": scenario.depth.end, "depth.method": network, "depth.step": step}
+
+
+def _quiet(scenario: Scenario) -> Scenario:
+    """The scenario with nothing to save or to stop for on the way."""
+    return scenario.override({"save": None})
+
+
+def _root_mean_square(apart: Array) -> tuple[float, float]:
+    """The root of the mean over samples of |apart|^2, and its standard error."""
+    squares = np.sum(apart.reshape(len(apart), -1) ** 2, axis=1)
+    root = float(np.sqrt(squares.mean()))
+    if len(squares) == 1 or root == 0.0:
+        return root, np.nan
+    return root, float(squares.std(ddof=1) / np.sqrt(len(squares)) / (2.0 * root))
+
+
+def _keys(scenario: Scenario) -> DepthKeys:
+    assert isinstance(scenario.limit, DepthKeys)
+    return scenario.limit
+
+
+KIND = Kind("depth", wrong, tasks, run, conclude)
