@@ -31,8 +31,10 @@ def draw_series(axes: Axes, series: Series) -> None:
     wide = positive and series.law != "" and bool((parameter > 0).all())
     if series.law == "power" and wide:
         axes.set_xscale("log", base=2 if series.parameter_name in ("layers", "tokens") else 10)
-    if positive and (series.law or _changes_scale(error[seen])):
+    if positive and _changes_scale(error[seen], 2.0 if series.law else 100.0):
         axes.set_yscale("log")
+    elif positive:
+        axes.set_ylim(0.0, 1.3 * error[seen].max())
     fitted = np.asarray(series.fitted) & seen if series.law else seen
     spread = None if series.spread is None else np.where(np.isfinite(series.spread), series.spread, 0.0)
     if spread is not None:
@@ -73,5 +75,5 @@ def _lines(axes: Axes, series: Series, fitted: np.ndarray) -> None:
     axes.plot(whole, np.exp(height), color="0.5", linestyle="--", zorder=0, label=f"theory {series.expected:.4g}")
 
 
-def _changes_scale(values: np.ndarray) -> bool:
-    return bool(values.size and values.min() > 0 and values.max() >= 100 * values.min())
+def _changes_scale(values: np.ndarray, times: float) -> bool:
+    return bool(values.max() >= times * values.min())
