@@ -188,7 +188,8 @@ def test_a_token_split_in_two_changes_nothing_where_the_law_says_so(score, norma
 def test_gradients_of_laws_are_those_of_finite_differences(score, mask):
     torch = pytest.importorskip("torch")
     smooth = ("softmax", "none", "linear", "sigmoid", "entmax 1.2", "entmax of densities")
-    x = torch.tensor(tokens_of(replicas=1)[0, :8], requires_grad=True)
+    # as few as a window hides one of
+    x = torch.tensor(tokens_of(replicas=1)[0, : 5 if mask == "none" else 8], requires_grad=True)
     few = {"given": masks.Given(SOFT[:8, :8])} | {name: value for name, value in MASKS.items() if name != "given"}
     for normalisation in smooth if mask == "none" else ("softmax", "sigmoid"):
         law = law_of(score, normalisation)
