@@ -196,7 +196,7 @@ def diameter(ensemble: Ensemble) -> Array:
     """
     from .clusters import extremes  # imports numba, which takes a while
 
-    apart, total = np.sqrt(extremes(ensemble.positions, np.atleast_2d(_weights(ensemble)))).T
+    apart, total = np.sqrt(extremes(*_in_rows(ensemble))).T
     if isinstance(ensemble.space, Sphere):
         # |x - y| = 2 r sin(angle/2) and |x + y| = 2 r cos(angle/2) are extreme for the same pair
         apart = 2.0 * ensemble.space.radius * np.arctan2(apart, total)
@@ -318,8 +318,13 @@ def _components(ensemble: Ensemble, distance: float | None) -> tuple[NDArray[np.
         # at half the circumference every token is near to every other, whatever the rounding of its length
         distance = chord if distance < 0.5 * np.pi * diameter else np.inf
     labels = np.empty(ensemble.positions.shape[:2], np.int64)
-    counts = components(ensemble.positions, np.atleast_2d(_weights(ensemble)), float(distance) ** 2, labels)
+    counts = components(*_in_rows(ensemble), float(distance) ** 2, labels)
     return counts, labels
+
+
+def _in_rows(ensemble: Ensemble) -> tuple[Array, Array]:
+    # in the one layout that compiled code is compiled for
+    return np.ascontiguousarray(ensemble.positions), np.ascontiguousarray(np.atleast_2d(_weights(ensemble)))
 
 
 def _weights(ensemble: Ensemble) -> Array:

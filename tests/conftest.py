@@ -1,5 +1,11 @@
 """What the oracle tests share: the tokens that the oracles are stated for, and a solver much finer than they are."""
 
+import os
+
+# Processes of tests share the cores: without this, the threads of torch and of matrix products wait for each other and
+# tests take twice as long. Before NumPy is imported, which reads it; the threads of this package are others.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 from attndyn.integrators import integrate

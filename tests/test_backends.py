@@ -132,10 +132,19 @@ def laws_and_shapes():
         yield pytest.param(shape, space, matrices, heads, normalisation, mask, dtype, id=name)
 
 
+def marks_of(dimension, dtype):
+    """Small heads have kernels for every length and number type: all lengths are there in float64, one in float32."""
+    return pytest.mark.slow if dtype == "float32" and dimension in (1, 2, 4, 16) else ()
+
+
+MARKED = [
+    pytest.param(*case.values, id=case.id, marks=marks_of(case.values[0][2], case.values[-1]))
+    for case in laws_and_shapes()
+]
+
+
 @backends
-@pytest.mark.parametrize(
-    ("shape", "space", "matrices", "heads", "normalisation", "mask", "dtype"), list(laws_and_shapes())
-)
+@pytest.mark.parametrize(("shape", "space", "matrices", "heads", "normalisation", "mask", "dtype"), MARKED)
 def test_a_backend_agrees_with_the_reference(shape, space, matrices, heads, normalisation, mask, dtype, backend):
     replicas, tokens, dimension, beta, weights, positions = shape
     generator = np.random.default_rng(7)
@@ -188,12 +197,18 @@ def moved_by_rounding(law, space, weights, x, unit_roundoff):
 
 
 @backends
-@pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("normalisation", NORMALISATIONS)
 @pytest.mark.parametrize("matrices", ["identity", "random"])
 @pytest.mark.parametrize("space", ["sphere", "euclidean"])
-@pytest.mark.parametrize("tokens_and_dimension", [(1, 3), (40, 2), (300, 3), (300, 20), (60, 64)], ids=str)
+@pytest.mark.parametrize(
+    ("tokens_and_dimension", "dtype"),
+    [
+        pytest.param(size, dtype, id=f"{size}-{dtype}", marks=marks_of(size[1], dtype))
+        for size in [(1, 3), (40, 2), (300, 3), (300, 20), (60, 64)]
+        for dtype in TOLERANCE
+    ],
+)
 def test_a_backend_agrees_at_beta_1e4_up_to_the_rounding_of_the_scores(
     tokens_and_dimension, space, matrices, normalisation, mask, dtype, backend
 ):
@@ -219,7 +234,7 @@ def test_a_backend_agrees_at_beta_1e4_up_to_the_rounding_of_the_scores(
 @settings(max_examples=80, deadline=None, derandomize=True)
 @given(
     seed=st.integers(0, 2**32 - 1),
-    shape=st.tuples(st.integers(1, 3), st.integers(1, 70), st.sampled_from([2, 3, 7, 20, 24])),
+    shape=st.tuples(st.integers(1, 3), st.integers(1, 70), st.sampled_from([3, 7, 20, 24])),
     space=st.sampled_from(["sphere", "euclidean"]),
     matrices=st.sampled_from(["identity", "random"]),
     heads=st.integers(1, 4),

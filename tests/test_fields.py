@@ -122,9 +122,9 @@ def test_one_bad_number_does_not_hide(bad, dimension, normalisation, mask, backe
 @pytest.mark.parametrize(("dtype", "beta"), [(np.float32, 1.0), (np.float64, 8.0)])
 def test_unnormalised_attention_is_finite_wherever_its_value_is(dtype, beta, backend):
     """A token that does not see itself: exp(beta |x|^2) overflows, its attention exp(beta <x, y>) y does not."""
-    x = np.array([[[10.0, 0.0], [6.0, 7.9]]], dtype)
+    x = np.array([[[10.0, 0.0, 0.0], [6.0, 7.9, 0.0]]], dtype)
     law = Attention(beta=beta, normalisation="none", mask="without-self")
-    drift = law.drift(x, space=Euclidean(2), backend=backend)
+    drift = law.drift(x, space=Euclidean(3), backend=backend)
     exact = 0.5 * np.exp(60.0 * beta) * x[0, ::-1].astype(np.float64)
     np.testing.assert_allclose(drift[0], exact, rtol=1e-4 if dtype == np.float32 else 1e-12)
 

@@ -34,10 +34,20 @@ def assert_agree(law, space, weights, x, tolerance):
     assert np.linalg.norm(got - expected, axis=-1).max() <= tolerance * scale
 
 
-@dtypes
 @pytest.mark.parametrize("normalisation", ["softmax", "none"])
 @pytest.mark.parametrize("weighted", [False, True], ids=["equal", "zeros"])
-@pytest.mark.parametrize(("replicas", "tokens", "dimension"), [(1, 512, 3), (2, 701, 2), (1, 1030, 4)])
+@pytest.mark.parametrize(
+    ("replicas", "tokens", "dimension", "dtype"),
+    [
+        (1, 512, 3, np.float64),
+        (1, 512, 3, np.float32),
+        (2, 701, 2, np.float64),
+        (1, 1030, 4, np.float64),
+        # kernels are compiled for every dimension and number type
+        pytest.param(2, 701, 2, np.float32, marks=pytest.mark.slow),
+        pytest.param(1, 1030, 4, np.float32, marks=pytest.mark.slow),
+    ],
+)
 def test_symmetric_scores_agree_with_the_reference(replicas, tokens, dimension, weighted, normalisation, dtype):
     assert tokens >= FEWEST_TOKENS
     space = Sphere(dimension, 1.3)

@@ -63,7 +63,12 @@ def test_every_bundled_scenario_says_what_it_is_whence_it_comes_and_what_one_see
     assert "\n# What one sees: " in source(row["name"])
 
 
-@pytest.mark.parametrize("name", attndyn.names())
+LONG = ("circle-modes",)  # what its comment promises is looked at with fewer tokens
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in attndyn.names()]
+)
 def test_every_bundled_scenario_runs_to_its_end(name):
     trajectory = ran(name)
     assert re.fullmatch(r"finished|stopped: .*", trajectory.status)
@@ -296,7 +301,7 @@ def test_linear_antipodes_end_on_one_axis_at_both_ends():
 
 
 def test_circle_modes_shows_the_fastest_mode_in_most_replicas():
-    x = ran("circle-modes").positions[:]
+    x = attndyn.run(attndyn.load("circle-modes").override({"tokens.count": 500})).positions[:]
     angles = np.arctan2(x[..., 1], x[..., 0])
     modes = np.abs(np.exp(1j * np.arange(1, 8)[:, None, None, None] * angles).mean(axis=-1))  # (mode, frames, replicas)
     first = [int(modes[:, np.argmax(modes[:, :, r].max(axis=0) > 0.5), r].argmax()) + 1 for r in range(16)]

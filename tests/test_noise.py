@@ -101,7 +101,7 @@ def test_without_a_sphere_the_variance_grows_by_2_kappa_t_exactly(name):
 def test_a_token_drawn_to_the_origin_has_the_variance_of_the_discrete_recursion(name):
     """One token with V = -1 is an Ornstein-Uhlenbeck process."""
     h, steps, kappa = 0.25, 12, 0.5
-    start = Ensemble(np.full((20_000, 1, 1), 2.0), Euclidean(1))
+    start = Ensemble(np.full((10_000, 1, 2), 2.0), Euclidean(2))
     run = integrate(Attention(beta=0.0, value=-1.0), start, noise=kappa, seed=4, **way(name, h, steps))
     decay, kick = (1 - h + h**2 / 2, 1 - h / 2) if name == "heun-stratonovich" else (1 - h, 1.0)
     variance = 2 * kappa * h * kick**2 * (1 - decay ** (2 * steps)) / (1 - decay**2)

@@ -1,15 +1,12 @@
 """The observables against closed forms, against brute force, and under the symmetries they must have."""
 
-import time
-
 import numpy as np
 import pytest
 from attndyn.errors import InvalidInput
 from attndyn.particles import Attention, Ensemble, Euclidean, Sphere, observables
+from ensembles import circle, random_ensemble
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial.distance import cdist
 
 OF_THE_MEASURE = (
     "energy",
@@ -24,18 +21,6 @@ OF_THE_MEASURE = (
 
 def value(name, ensemble, law=None, **options):
     return observables.measure([name], ensemble, law, backend="reference", **options)[name]
-
-
-def circle(angles, weights=None):
-    return Ensemble(np.stack([np.cos(angles), np.sin(angles)], -1), Sphere(2), weights)
-
-
-def random_ensemble(seed, space, tokens=12, replicas=3, dtype=np.float64, zeros=0):
-    generator = np.random.default_rng(seed)
-    weights = generator.random((replicas, tokens))
-    weights[:, :zeros] = 0.0
-    positions = space.retract(generator.standard_normal((replicas, tokens, space.dimension)))
-    return Ensemble(positions.astype(dtype), space, weights / weights.sum(axis=1, keepdims=True))
 
 
 def pair_sums(x, a, law):
@@ -141,79 +126,6 @@ def test_energy_of_a_law_with_heads_or_a_mask_is_refused():
             value(name, tokens, Attention(heads=2))
         with pytest.raises(InvalidInput, match=f"{name}.*without a mask.*causal"):
             value(name, tokens, Attention(mask="causal"))
-
-
-# clusters
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("dimension", [1, 2, 3, 9, 20])
-def test_clusters_are_the_components_that_scipy_finds(dimension, dtype):
-    tokens = random_ensemble(dimension, Euclidean(dimension), tokens=300, dtype=dtype, zeros=20)
-    for quantile in (0.0002, 0.002, 0.006, 0.02):
-        x = tokens.positions.astype(float)
-        distance = float(np.quantile(cdist(x[0], x[0]), 1 / 300 + quantile)) + 1e-9
-        counts = observables.clusters(tokens, distance)
-        labels = observables.cluster_labels(tokens, distance)
-        assert counts.dtype == labels.dtype == np.int64
-        for replica in range(3):
-            kept = tokens.weights[replica] > 0
-            near = cdist(x[replica][kept], x[replica][kept]) <= distance
-            count, expected = connected_components(near, directed=False)
-            assert counts[replica] == count
-            first = np.unique(expected, return_index=True)[1]
-            by_first_appearance = np.argsort(np.argsort(first))[expected]
-            np.testing.assert_array_equal(labels[replica][kept], by_first_appearance)
-            assert (labels[replica][~kept] == -1).all()
-
-
-@pytest.mark.parametrize("radius", [1.0, 20.0])
-def test_clusters_on_a_sphere_use_the_geodesic_distance(radius):
-    angles = np.array([0.0, 0.5, 1.0, 2.5, 2.5])
-    tokens = circle(angles).positions * radius
-    tokens = Ensemble(tokens, Sphere(2, radius))
-    for distance, count in ((0.4999, 4), (0.5001, 2), (1.4999, 2), (1.5001, 1), (4.0, 1)):
-        assert observables.clusters(tokens, distance * radius)[0] == count
-
-
-def test_a_small_cluster_distance_keeps_its_digits_and_a_large_one_joins_all():
-    near = circle(np.array([0.0, 1e-9, 3e-9]))
-    assert observables.clusters(near, 1.5e-9)[0] == 2
-    assert observables.clusters(near, 0.5e-9)[0] == 3
-    assert observables.clusters(circle(np.array([0.0, np.pi])), np.pi)[0] == 1
-    assert observables.clusters(circle(np.array([0.3, 0.3])), 0.0)[0] == 1
-
-
-def test_a_chain_of_near_tokens_is_one_cluster_and_the_default_distance_is_a_tenth():
-    chain = Ensemble(0.099 * np.arange(1000.0)[:, None], Euclidean(1))
-    assert observables.clusters(chain)[0] == 1
-    assert observables.clusters(Ensemble(chain.positions * 1.02, Euclidean(1)))[0] == 1000
-    assert observables.default_cluster_distance(Sphere(3, 20.0)) == pytest.approx(2.0)
-    assert observables.default_cluster_distance(Euclidean(3)) == 0.1
-
-
-def test_a_token_of_weight_zero_does_not_bridge_two_clusters():
-    tokens = np.array([[0.0], [1.0], [2.0]])
-    assert observables.clusters(Ensemble(tokens, Euclidean(1)), 1.0)[0] == 1
-    bridge = Ensemble(tokens, Euclidean(1), np.array([0.5, 0.0, 0.5]))
-    assert observables.clusters(bridge, 1.0)[0] == 2
-    assert observables.cluster_labels(bridge, 1.0).tolist() == [[0, -1, 1]]
-
-
-@pytest.mark.parametrize("distance", [-0.1, float("nan")])
-def test_a_cluster_distance_that_is_none_is_refused(distance):
-    with pytest.raises(InvalidInput, match="cluster distance must be a number of at least 0"):
-        observables.clusters(circle(np.arange(3.0)), distance)
-
-
-def test_collapsed_tokens_cost_a_scan_and_not_all_pairs():
-    spread = np.random.default_rng(0).standard_normal((200_000, 3))
-    space = Sphere(3)
-    collapsed = Ensemble(space.retract(np.array([0.0, 0.0, 1.0]) + 1e-6 * spread), space)
-    observables.clusters(collapsed)  # compiles
-    start = time.perf_counter()
-    assert observables.clusters(collapsed)[0] == 1
-    assert time.perf_counter() - start < 2.0  # a scan takes milliseconds, the 2e10 pairs 10 s and more
 
 
 # inner products, order, entropy, rank, sizes

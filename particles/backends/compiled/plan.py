@@ -84,7 +84,8 @@ def matrices(
         output_bias=array(p.output_bias, 1),
         query_scale=exponent,
         value_scale=p.value_scale,
-        weights=np.ascontiguousarray(np.broadcast_to(weights, shape[:2]), dtype),
+        # a copy: for arrays that may only be read Numba would compile all kernels once more
+        weights=np.array(np.broadcast_to(weights, shape[:2]), dtype, order="C"),
         mask=_MASKS[law.mask.name],
         radius=space.radius if isinstance(space, Sphere) else 0.0,
         shift=law.shift * LOG2E,

@@ -177,10 +177,15 @@ def drift_of_block(plan, block, x, out, tangent, room):
 def _alone(plan, replica, lane, x, out, tangent):
     """The drift of one replica by `pairs`."""
     rows = plan.pairs.bound.shape[2] // plan.lanes
-    plan.positions[replica] = x[:, :, lane]
+    # one by one: an assignment of whole arrays has messages about their shapes to compile
+    for i in range(x.shape[0]):
+        for c in range(x.shape[1]):
+            plan.positions[replica, i, c] = x[i, c, lane]
     project(plan.pairs, plan.positions, tangent, replica * rows, (replica + 1) * rows)
     attend(plan.pairs, plan.drifts, tangent, replica * rows, (replica + 1) * rows)
-    out[:, :, lane] = plan.drifts[replica]
+    for i in range(x.shape[0]):
+        for c in range(x.shape[1]):
+            out[i, c, lane] = plan.drifts[replica, i, c]
 
 
 @njit(cache=True, error_model="numpy", _nrt=False)
@@ -286,7 +291,8 @@ def _sum_rows(like, values, mask, query, bound, keys, sums):
             q = tuple_setitem(q, c, load(query, (i * len(like) + c) * lanes))
         shift = zero - load(bound, i * lanes)
         start = i // lanes * lanes if mask != NO_MASK else tokens
-        row = _sum_keys(like, values, NO_MASK, q, shift, zero, keys, i, 0, start)
+        # from tokens - tokens: for the literal 0 Numba would compile the kernel once more
+        row = _sum_keys(like, values, NO_MASK, q, shift, zero, keys, i, tokens - tokens, start)
         if mask != NO_MASK:
             stop = min(start + lanes, tokens)
             beside = _sum_keys(like, values, mask, q, zero, shift, keys, i, start, stop if mask != CAUSAL else i + 1)

@@ -80,7 +80,8 @@ class ExpansionField:
             )
         self._family, self._shape, self._dtype = FAMILIES[kind], shape, np.dtype(dtype)
         self._threads, self._tolerance = engine.threads or default_threads(), engine.sum_tolerance
-        self._weights = np.ascontiguousarray(np.broadcast_to(weights, shape[:2]), np.float64)
+        # a copy: for arrays that may only be read Numba would compile all kernels once more
+        self._weights = np.array(np.broadcast_to(weights, shape[:2]), np.float64, order="C")
         self._parts = int(np.clip(shape[1] // 4096, 1, 16))
         most = self._family.HIGHEST_DEGREE
         self._series = self._family.series(min(self.law.kappa, float(most**2)))  # beyond, it is too short anyway

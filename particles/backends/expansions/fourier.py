@@ -57,7 +57,7 @@ def coefficients(expansion: Series, degree: int, moments: Array, along: bool) ->
     """What `evaluate` needs: (replicas, 2 or 3 polynomials, degree + 1, 2) from moments (replicas, degree + 1, 2)."""
     kinds = (expansion.partition, expansion.across, expansion.along)[: 3 if along else 2]
     by_kind = np.stack([kind[: degree + 1] for kind in kinds])
-    return by_kind[:, :, None] * moments[:, None], moments[:, 0, 0]
+    return by_kind[:, :, None] * moments[:, None], moments[:, 0, 0].copy()
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
