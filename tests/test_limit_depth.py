@@ -98,12 +98,12 @@ def test_mean_square_of_one_token_is_that_of_its_closed_form(tmp_path):
     more = {
         "space": {"kind": "euclidean"},
         "attention__beta": 0.0,
-        "tokens__initial": {"law": "equiangular", "cosine": 0.0},
+        "tokens__initial": {"law": "gaussian"},
     }
     more |= {"tokens__count": 1, "tokens__dimension": 3, "limit__layers": [8, 16], "limit__samples": 1000}
-    (series,) = attndyn.limit(scenario(tmp_path, **(changes | more))).series
-    layers = np.array([8.0, 16.0])
-    exact = np.sqrt((1.0 + 4.0 / layers**2) ** layers - 1.0)
+    study = attndyn.limit(scenario(tmp_path, **(changes | more)))
+    (series,), layers = study.series, np.array([8.0, 16.0])
+    exact = np.linalg.norm(study.run("L = 8")["start"]) * np.sqrt((1.0 + 4.0 / layers**2) ** layers - 1.0)
     assert (np.abs(series.error - exact) < 4.0 * series.spread).all()
     assert (series.spread < 0.05 * exact).all()
 
@@ -126,7 +126,7 @@ def test_weights_of_coarse_networks_are_increments_of_the_same_path(tmp_path):
     more = {
         "space": {"kind": "euclidean"},
         "attention__beta": 0.0,
-        "tokens__initial": {"law": "equiangular", "cosine": 0.0},
+        "tokens__initial": {"law": "gaussian"},
     }
     more |= {"tokens__count": 1, "tokens__dimension": 3, "limit__layers": [2, 4]}
     study = attndyn.limit(scenario(tmp_path, **(changes | more)))
