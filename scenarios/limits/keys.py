@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Union
 
 from pydantic import Discriminator, Field, Tag
 
-from ..values import Section
+from ..values import ArrayFile, Section
 
 Counts = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2)]
 Numbers = Annotated[list[float], Field(min_length=2)]
@@ -27,7 +27,42 @@ class DepthKeys(Section):
     )
 
 
-KEYS: dict[str, type[Section]] = {"depth": DepthKeys}
+class TimeKeys(Section):
+    """Depths so large that clusters meet: the lengths of plateaus against beta."""
+
+    kind: Literal["time"] = Field(description="The kind of study.")
+    betas: Numbers = Field(
+        default=[8.0, 16.0, 32.0], description="Inverse temperatures; depth.time is the end of each run."
+    )
+    merge: float = Field(default=1e-9, gt=0, description="Tokens that have come within this distance become one.")
+
+
+class FixedPointKeys(Section):
+    """One layer iterated without end: the fixed point, and how fast it is reached."""
+
+    kind: Literal["fixed-point"] = Field(description="The kind of study.")
+    injection: Annotated[
+        Annotated[Literal["none", "tokens"], Tag("name")] | Annotated[ArrayFile, Tag("an array file")],
+        Discriminator(
+            lambda value: "name" if isinstance(value, str) else "an array file",
+            custom_error_type="form",
+            custom_error_message='"none", "tokens" or { file = ..., array = ... }',
+        ),
+    ] = Field(default="none", description="What every layer adds: nothing, the initial tokens, or an array.")
+    scale: float = Field(default=1.0, description="A factor of what is injected.")
+    methods: Annotated[list[Literal["picard", "anderson", "newton-krylov"]], Field(min_length=1)] = Field(
+        default=["picard", "anderson", "newton-krylov"],
+        description="The network itself, and others that look for its fixed point.",
+    )
+    starts: int = Field(default=8, ge=1, le=10_000, description="Starts of the network: the tokens, and random ones.")
+    tolerance: float = Field(
+        default=1e-12, ge=1e-15, lt=1, description="Of the residual, relative to the tokens' size."
+    )
+    most: int = Field(default=10_000, ge=1, description="Evaluations of the layer, of each method.")
+    memory: int = Field(default=5, ge=1, description="Moves that Anderson acceleration keeps.")
+
+
+KEYS: dict[str, type[Section]] = {"depth": DepthKeys, "fixed-point": FixedPointKeys, "time": TimeKeys}
 
 
 def _kind(value: Any) -> str | None:
