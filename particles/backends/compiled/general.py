@@ -14,6 +14,9 @@ from ...space import Space
 from ..reference import ReferenceField, row_pairs, row_statistics
 from ..sinkhorn import potentials, symmetric_scores
 from . import rows
+from .one_pass import OnePass, Shape
+from .plan import MASKS
+from .profiles import profile_of
 from .schedule import default_threads, in_parallel
 from .vectors import aligned_zeros, lanes
 
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.floating]
 MARGIN = 1.0 + 1e-5  # of the longest key, above what rounding does to a score
+FEWEST_TOKENS = 1  # for which the faster kernels pay
 ROWS = 32  # rows of one unit of work, whose masks and priors are held
 
 
@@ -64,6 +68,7 @@ class GeneralField:
         self._dtype = np.dtype(dtype)
         self._kernel = rows.row_law(law, shape[1], TIES[self._dtype.itemsize])
         self._most_iterations = 0
+        self._one_pass = self._prepared_profile(shape)
         products = not law.score.distant and law.normalisation.name == "linear"
         self._separates = products and law.sees_all_alike and law.prior is None
 
@@ -105,6 +110,18 @@ class GeneralField:
         """The most iterations that sinkhorn took for a drift."""
         return {"sinkhorn_iterations": self._most_iterations} if self._law.normalisation.name == "sinkhorn" else {}
 
+    def _prepared_profile(self, shape: tuple[int, ...]) -> OnePass | None:
+        """The faster kernels for laws that have a profile and are large enough."""
+        law, projections, (_, tokens, dimension) = self._law, self._reference.projections, shape
+        profile = profile_of(law)
+        if profile is None or tokens < FEWEST_TOKENS:
+            return None
+        head, value = (
+            dimension if matrix is None else matrix.shape[1] for matrix in (projections.query, projections.value)
+        )
+        softmax, shift = law.normalisation.name == "softmax", law.shift
+        return OnePass(profile, MASKS[law.mask.name], Shape(tokens, head, value), softmax, shift, self._dtype)
+
     def _parts(self, positions: Array) -> Iterator[_Part]:
         """All scores and measures, some rows at a time."""
         for replica, x in enumerate(positions):
@@ -127,6 +144,12 @@ class GeneralField:
         query, key = (np.ascontiguousarray(self._turned(part)) for part in (query, key))
         if self._separates:  # sum_j a_j <q_i, k_j> v_j = (sum_j a_j v_j k_j^T) q_i needs no pairs
             return (self._law.score_beta * query) @ (key.T @ (weights[:, None] * value))
+        units, cost = list(self._units(len(x))), len(x) * len(x) * (1.0 + 0.1 * (query.shape[1] + value.shape[1]))
+        if self._one_pass is not None:
+            left = self._one_pass.attend(query, key, value, weights, out, cost, self._threads)
+            units = [unit for unit in units if left[unit[0] : unit[1]].any()]
+            if not units:
+                return out
         keys, values = _in_blocks(key), _side_by_side(value)
         longest = float(np.sqrt(np.square(key, dtype=np.float64).sum(axis=1).max())) * MARGIN
 
@@ -137,7 +160,7 @@ class GeneralField:
                 self._kernel, query[first:last], keys, values, measure, prior, longest, low, high - low, out[first:last]
             )
 
-        self._over_units(work, len(x), query.shape[1] + value.shape[1])
+        self._over_units(work, units, cost)
         return out
 
     def _potentials(self, query: Array, key: Array, weights: Array, place: tuple[int, int]) -> Array:
@@ -158,7 +181,7 @@ class GeneralField:
                 mine, others = side
                 rows.log_sums(self._kernel, mine[first:last], others, measure, prior, low, high - low, out[first:last])
 
-            self._over_units(work, tokens, query.shape[1])
+            self._over_units(work, list(self._units(tokens)), tokens * tokens * (1.0 + 0.1 * query.shape[1]))
             return out
 
         found, iterations = potentials(
@@ -203,9 +226,7 @@ class GeneralField:
             low, high = self._law.mask.span(first, last, tokens)
             yield first, last, low // width * width, high
 
-    def _over_units(self, work: Any, tokens: int, components: int) -> None:
-        units = list(self._units(tokens))
-        cost = tokens * tokens * (1.0 + 0.1 * components)
+    def _over_units(self, work: Any, units: list[tuple[int, int, int, int]], cost: float) -> None:
         in_parallel(lambda a, b: [work(unit) for unit in units[a:b]], len(units), cost, self._threads)
 
 
