@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.floating]
 MARGIN = 1.0 + 1e-5  # of the longest key, above what rounding does to a score
-FEWEST_TOKENS = 1  # for which the faster kernels pay
 ROWS = 32  # rows of one unit of work, whose masks and priors are held
 
 
@@ -111,10 +110,10 @@ class GeneralField:
         return {"sinkhorn_iterations": self._most_iterations} if self._law.normalisation.name == "sinkhorn" else {}
 
     def _prepared_profile(self, shape: tuple[int, ...]) -> OnePass | None:
-        """The faster kernels for laws that have a profile and are large enough."""
+        """The faster kernels, for laws that have a profile."""
         law, projections, (_, tokens, dimension) = self._law, self._reference.projections, shape
         profile = profile_of(law)
-        if profile is None or tokens < FEWEST_TOKENS:
+        if profile is None:
             return None
         head, value = (
             dimension if matrix is None else matrix.shape[1] for matrix in (projections.query, projections.value)
@@ -141,14 +140,16 @@ class GeneralField:
         weights = self._reference.weights[replica]
         out = np.empty((len(x), value.shape[1]), self._dtype)
         potential = self._potentials(query, key, weights, (replica, head))
-        query, key = (np.ascontiguousarray(self._turned(part)) for part in (query, key))
+        same = np.array_equal(query, key)
+        query = np.ascontiguousarray(self._turned(query))
+        key = query if same else np.ascontiguousarray(self._turned(key))
         if self._separates:  # sum_j a_j <q_i, k_j> v_j = (sum_j a_j v_j k_j^T) q_i needs no pairs
             return (self._law.score_beta * query) @ (key.T @ (weights[:, None] * value))
-        units, cost = list(self._units(len(x))), len(x) * len(x) * (1.0 + 0.1 * (query.shape[1] + value.shape[1]))
+        cost = len(x) * len(x) * (1.0 + 0.1 * (query.shape[1] + value.shape[1]))
+        left = np.ones(len(x), np.bool_)
         if self._one_pass is not None:
             left = self._one_pass.attend(query, key, value, weights, out, cost, self._threads)
-            units = [unit for unit in units if left[unit[0] : unit[1]].any()]
-            if not units:
+            if not left.any():
                 return out
         keys, values = _in_blocks(key), _side_by_side(value)
         longest = float(np.sqrt(np.square(key, dtype=np.float64).sum(axis=1).max())) * MARGIN
@@ -160,7 +161,7 @@ class GeneralField:
                 self._kernel, query[first:last], keys, values, measure, prior, longest, low, high - low, out[first:last]
             )
 
-        self._over_units(work, units, cost)
+        self._over_units(work, [unit for unit in self._units(len(x)) if left[unit[0] : unit[1]].any()], cost)
         return out
 
     def _potentials(self, query: Array, key: Array, weights: Array, place: tuple[int, int]) -> Array:

@@ -88,7 +88,7 @@ class OnePass:
             sums, totals, bounds = self._kernels.sums(query, key, value, weights, cost, threads)
             if not self._profile.vanishes:
                 np.copyto(out, sums)
-                return np.zeros(len(out), np.bool_)
+                return ~np.isfinite(totals)
             if self._softmax:
                 np.divide(sums, totals[:, None], out=out)
             else:  # in two steps: a loose bound may lie where its own power overflows, though the product does not
