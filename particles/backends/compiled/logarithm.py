@@ -1,8 +1,8 @@
-"""log2(1 + u) of a vector of u >= 0, without branch or table: 1 + u = 2^k m with m near 1, and a polynomial for log2 m.
+"""log2(1 + u) of vectors of u >= 0, without branch or table: 1 + u = 2^k m with m near 1, a polynomial for log2 m.
 
-With s = (m - 1) / (m + 1), |s| < 0.172, log2 m = s P(s^2), P a Chebyshev interpolant of 2 log2(e) artanh(s)/s (degree 7:
-relative error 1e-18; degree 3 in float32: 7e-10). What is lost of a small u in 1 + u is added to m - 1, so that the
-relative error stays below some roundings for every u.
+With s = (m - 1) / (m + 1), |s| < 0.172, log2 m = s P(s^2), P a Chebyshev interpolant of 2 log2(e) artanh(s) / s (degree
+7: relative error 1e-18; degree 3 in float32: 7e-10). What is lost of a small u in 1 + u is added to m - 1, so that the
+relative error stays below three roundings for every u.
 """
 
 from __future__ import annotations
@@ -66,9 +66,7 @@ def log2_beyond_one(typing_context, us):
             shifted = builder.shl(k, all_integers(digits))
             m = builder.bitcast(builder.sub(as_bits, shifted), numbers)
             scale = builder.bitcast(builder.sub(all_integers(one_bits), shifted), numbers)
-            power = builder.fsub(
-                builder.bitcast(builder.add(k, all_integers(magic_bits)), numbers), all_lanes(magic)
-            )
+            power = builder.fsub(builder.bitcast(builder.add(k, all_integers(magic_bits)), numbers), all_lanes(magic))
             f = fma(lost, scale, builder.fsub(m, one))
             s = builder.fdiv(f, builder.fadd(f, all_lanes(2.0)))
             z = builder.fmul(s, s)

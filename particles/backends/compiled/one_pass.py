@@ -1,7 +1,7 @@
 """Laws with a profile, replica by replica and head by head: packs queries, keys and values for the kernels.
 
 Heads up to `LARGEST_DIMENSION` go to `pair_sums`, or, where queries are keys and each weight serves two, to
-`symmetric`; larger ones to `profile_tiles`. Rows whose sums have vanished below a bound are told, for others to compute.
+`symmetric`; larger ones to `profile_tiles`. Rows whose sums have vanished below a bound are left to `rows`.
 """
 
 from __future__ import annotations

@@ -20,7 +20,17 @@ from numba.extending import overload
 from .exponential import LN2, LOG2E, exp2
 from .logarithm import log2_beyond_one
 from .plan import MASKS
-from .side_by_side import add_products, add_squares, at_most, multiplied, openings, positive_parts, scaled, square_roots, zeros
+from .side_by_side import (
+    add_products,
+    add_squares,
+    at_most,
+    multiplied,
+    openings,
+    positive_parts,
+    scaled,
+    square_roots,
+    zeros,
+)
 from .vectors import spread
 
 if TYPE_CHECKING:
@@ -123,7 +133,9 @@ def _power_of_product(profile, q, shift, keys, at):
 def _profile_weights(profile, q, shifts, keys, at):
     if profile.exponent == PRODUCT:
         return weights(profile, keys, add_products(shifts, q, keys, at, keys.shape[3]))
-    return weights(profile, keys, exponents(profile, keys, add_squares(zeros(shifts), q, keys, at, keys.shape[3]), shifts))
+    return weights(
+        profile, keys, exponents(profile, keys, add_squares(zeros(shifts), q, keys, at, keys.shape[3]), shifts)
+    )
 
 
 @njit(inline="always")

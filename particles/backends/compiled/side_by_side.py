@@ -174,9 +174,7 @@ def store_all(typing_context, array, index, step, us):
     def generate(context, builder, signature, arguments):
         target, first, stride, vectors = arguments
         numbers = cgutils.unpack_tuple(builder, vectors)
-        places = _places(
-            context, builder, signature.args[0], target, first, stride, len(numbers), numbers[0].type
-        )
+        places = _places(context, builder, signature.args[0], target, first, stride, len(numbers), numbers[0].type)
         for number, place in zip(numbers, places, strict=True):
             builder.store(number, place, align=array.dtype.bitwidth // 8)
         return context.get_dummy_value()
