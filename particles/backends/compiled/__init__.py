@@ -14,5 +14,6 @@ schedule     which thread computes what
 field        a plain law prepared for an ensemble: chooses pairs or tiles
 one_pass     laws with a profile, head by head: chooses pairs or profile_tiles, which is tile_sums with other weights
 rows         laws of any parts, a few rows at a time; row_weights has their normalisations
+tangents     what such laws do before and after it on a sphere
 general      such a law prepared for an ensemble: one pass where it has a profile, else rows
 """

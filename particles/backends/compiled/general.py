@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from ...normalisations import TIES
 from ...scores import directions
-from ...space import Space
+from ...space import Space, Sphere
 from ..reference import ReferenceField, row_pairs, row_statistics
 from ..sinkhorn import potentials, symmetric_scores
 from . import rows
@@ -18,6 +18,7 @@ from .one_pass import OnePass, Shape
 from .plan import MASKS
 from .profiles import profile_of
 from .schedule import default_threads, in_parallel
+from .tangents import keep_tangential, retracted
 from .vectors import aligned_zeros, lanes
 
 if TYPE_CHECKING:
@@ -73,9 +74,12 @@ class GeneralField:
 
     def velocity(self, t: float, positions: Array, out: Array) -> None:
         """See `Field.velocity`."""
-        points = self._space.retract(positions)
+        if not isinstance(self._space, Sphere):
+            self.attention(t, positions, out)
+            return
+        points = retracted(positions, self._space.radius)
         self.attention(t, points, out)
-        out[...] = self._space.project(points, out)
+        keep_tangential(points, self._space.radius, out)
 
     def attention(self, t: float, positions: Array, out: Array) -> None:
         """See `Field.attention`."""
