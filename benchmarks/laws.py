@@ -9,6 +9,7 @@ import numpy as np
 from attndyn.particles import Attention, Sphere
 from attndyn.particles.backends import Engine, prepare
 from attndyn.particles.normalisations import Entmax, TopK
+from attndyn.particles.scores import Student
 
 from .timing import Row, side_by_side
 
@@ -19,6 +20,7 @@ ONE_PASS = {
     "gaussian (L2)": {"score": "gaussian"},
     "laplace": {"score": "laplace"},
     "student": {"score": "student"},
+    "student 2.5": {"score": Student(2.5)},
     "unnormalised": {"normalisation": "none"},
     "linear": {"normalisation": "linear"},
     "sigmoid": {"normalisation": "sigmoid"},

@@ -10,11 +10,15 @@ from numpy.typing import DTypeLike, NDArray
 
 from ...normalisations import TIES
 from ...scores import directions
-from ...space import Space
+from ...space import Space, Sphere
 from ..reference import ReferenceField, row_pairs, row_statistics
 from ..sinkhorn import potentials, symmetric_scores
 from . import rows
+from .one_pass import OnePass, Shape
+from .plan import MASKS
+from .profiles import profile_of
 from .schedule import default_threads, in_parallel
+from .tangents import keep_tangential, retracted
 from .vectors import aligned_zeros, lanes
 
 if TYPE_CHECKING:
@@ -64,14 +68,18 @@ class GeneralField:
         self._dtype = np.dtype(dtype)
         self._kernel = rows.row_law(law, shape[1], TIES[self._dtype.itemsize])
         self._most_iterations = 0
+        self._one_pass = self._prepared_profile(shape)
         products = not law.score.distant and law.normalisation.name == "linear"
         self._separates = products and law.sees_all_alike and law.prior is None
 
     def velocity(self, t: float, positions: Array, out: Array) -> None:
         """See `Field.velocity`."""
-        points = self._space.retract(positions)
+        if not isinstance(self._space, Sphere):
+            self.attention(t, positions, out)
+            return
+        points = retracted(positions, self._space.radius)
         self.attention(t, points, out)
-        out[...] = self._space.project(points, out)
+        keep_tangential(points, self._space.radius, out)
 
     def attention(self, t: float, positions: Array, out: Array) -> None:
         """See `Field.attention`."""
@@ -105,6 +113,18 @@ class GeneralField:
         """The most iterations that sinkhorn took for a drift."""
         return {"sinkhorn_iterations": self._most_iterations} if self._law.normalisation.name == "sinkhorn" else {}
 
+    def _prepared_profile(self, shape: tuple[int, ...]) -> OnePass | None:
+        """The faster kernels, for laws that have a profile."""
+        law, projections, (_, tokens, dimension) = self._law, self._reference.projections, shape
+        profile = profile_of(law)
+        if profile is None:
+            return None
+        head, value = (
+            dimension if matrix is None else matrix.shape[1] for matrix in (projections.query, projections.value)
+        )
+        softmax, shift = law.normalisation.name == "softmax", law.shift
+        return OnePass(profile, MASKS[law.mask.name], Shape(tokens, head, value), softmax, shift, self._dtype)
+
     def _parts(self, positions: Array) -> Iterator[_Part]:
         """All scores and measures, some rows at a time."""
         for replica, x in enumerate(positions):
@@ -124,9 +144,17 @@ class GeneralField:
         weights = self._reference.weights[replica]
         out = np.empty((len(x), value.shape[1]), self._dtype)
         potential = self._potentials(query, key, weights, (replica, head))
-        query, key = (np.ascontiguousarray(self._turned(part)) for part in (query, key))
+        same = np.array_equal(query, key)
+        query = np.ascontiguousarray(self._turned(query))
+        key = query if same else np.ascontiguousarray(self._turned(key))
         if self._separates:  # sum_j a_j <q_i, k_j> v_j = (sum_j a_j v_j k_j^T) q_i needs no pairs
             return (self._law.score_beta * query) @ (key.T @ (weights[:, None] * value))
+        cost = len(x) * len(x) * (1.0 + 0.1 * (query.shape[1] + value.shape[1]))
+        left = np.ones(len(x), np.bool_)
+        if self._one_pass is not None:
+            left = self._one_pass.attend(query, key, value, weights, out, cost, self._threads)
+            if not left.any():
+                return out
         keys, values = _in_blocks(key), _side_by_side(value)
         longest = float(np.sqrt(np.square(key, dtype=np.float64).sum(axis=1).max())) * MARGIN
 
@@ -137,7 +165,7 @@ class GeneralField:
                 self._kernel, query[first:last], keys, values, measure, prior, longest, low, high - low, out[first:last]
             )
 
-        self._over_units(work, len(x), query.shape[1] + value.shape[1])
+        self._over_units(work, [unit for unit in self._units(len(x)) if left[unit[0] : unit[1]].any()], cost)
         return out
 
     def _potentials(self, query: Array, key: Array, weights: Array, place: tuple[int, int]) -> Array:
@@ -158,7 +186,7 @@ class GeneralField:
                 mine, others = side
                 rows.log_sums(self._kernel, mine[first:last], others, measure, prior, low, high - low, out[first:last])
 
-            self._over_units(work, tokens, query.shape[1])
+            self._over_units(work, list(self._units(tokens)), tokens * tokens * (1.0 + 0.1 * query.shape[1]))
             return out
 
         found, iterations = potentials(
@@ -203,9 +231,7 @@ class GeneralField:
             low, high = self._law.mask.span(first, last, tokens)
             yield first, last, low // width * width, high
 
-    def _over_units(self, work: Any, tokens: int, components: int) -> None:
-        units = list(self._units(tokens))
-        cost = tokens * tokens * (1.0 + 0.1 * components)
+    def _over_units(self, work: Any, units: list[tuple[int, int, int, int]], cost: float) -> None:
         in_parallel(lambda a, b: [work(unit) for unit in units[a:b]], len(units), cost, self._threads)
 
 

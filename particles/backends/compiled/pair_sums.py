@@ -22,8 +22,8 @@ import numpy as np
 from numba import njit
 from numba.cpython.unsafe.tuple import tuple_setitem
 
-from .exponential import exp2
 from .plan import CAUSAL, NO_MASK
+from .profiles import pair_weight, pair_weights
 from .vectors import (
     REGISTER_BYTES,
     across_min,
@@ -57,13 +57,13 @@ def sum_pairs(like, values, mask, query, bound, keys, sums, r, h, i):
     for tight in (False, True):
         if tight:
             _tighten(like, mask, query, bound, keys, r, h, i)
-        _sum_rows(like, values, mask, tight, query, bound, keys, sums, r, h, i)
+        sum_rows(None, like, values, mask, tight, query, bound, keys, sums, r, h, i)
         if across_min(load(sums, (h * sums.shape[1] + len(values)) * sums.shape[2])) > least:
             break
 
 
 @njit(inline="always")
-def _sum_rows(like, values, mask, tight, query, bound, keys, sums, r, h, i):
+def sum_rows(profile, like, values, mask, tight, query, bound, keys, sums, r, h, i):
     """The sums of the vector of rows i over all keys they see, in chunks that are added up: less rounding.
 
     tight : the bound is the largest exponent of a token with weight; one without may lie above it
@@ -84,9 +84,9 @@ def _sum_rows(like, values, mask, tight, query, bound, keys, sums, r, h, i):
         beside = mask != NO_MASK and i <= j < i + lanes  # keys that are themselves among these rows
         stop = min(i + lanes, last) if beside else min(j + CHUNK, i if mask != NO_MASK and j < i else last)
         if beside or tight:
-            part = sum_keys(like, values, mask if beside else NO_MASK, i, q, shift, keys, r, h, j, stop)
+            part = sum_keys(profile, like, values, mask if beside else NO_MASK, i, q, shift, keys, r, h, j, stop)
         else:
-            part = _sum_keys_together(like, values, q, shift, keys, place, j, stop)
+            part = _sum_keys_together(profile, like, values, q, shift, keys, place, j, stop)
         for k in range(dv + 1):
             sum_of = tuple_setitem(sum_of, k, sum_of[k] + part[k])
         j = stop
@@ -95,18 +95,14 @@ def _sum_rows(like, values, mask, tight, query, bound, keys, sums, r, h, i):
 
 
 @njit(cache=True, error_model="numpy")
-def _sum_keys_together(like, values, q, shift, keys, place, start, stop):
+def _sum_keys_together(profile, like, values, q, shift, keys, place, start, stop):
     """The same as `sum_keys` for a multiple of TOGETHER keys, all of which are seen and below the bound."""
     wide()
     d, dv, width = len(like), len(values), keys.shape[3]
     sum_of = zero_vectors(keys, (0,) + values)  # noqa: RUF005
     at = (place * keys.shape[2] + start) * width
     for _ in range(start, stop, TOGETHER):
-        w = (shift, shift, shift, shift)
-        for c in range(d):
-            for u in range(TOGETHER):
-                w = tuple_setitem(w, u, fma(q[c], spread_from(keys, at + u * width + c), w[u]))
-        w = exp2(w)
+        w = pair_weights(profile, q, (shift, shift, shift, shift), keys, at)
         for u in range(TOGETHER):
             for k in range(dv + 1):
                 weighted = spread_from(keys, at + u * width + d + k)
@@ -116,23 +112,20 @@ def _sum_keys_together(like, values, q, shift, keys, place, start, stop):
 
 
 @njit(cache=True, error_model="numpy")
-def sum_keys(like, values, mask, i, q, shift, keys, r, h, start, stop):
+def sum_keys(profile, like, values, mask, i, q, shift, keys, r, h, start, stop):
     """sum_j w_ij (a_j v_j, a_j) of the rows i, ... over the keys start..stop.
 
     Keys that the mask hides, and keys of no weight, which may lie above the bound, are left out.
     """
     wide()
-    d, dv = len(like), len(values)
+    d, dv, place = len(like), len(values), r * keys.shape[1] + h
     lane = lane_numbers(like[0])
     sum_of = zero_vectors(keys, (0,) + values)  # noqa: RUF005
     for j in range(start, stop):
         if keys[r, h, j, d + dv] == 0:
             continue
         # in the order of _tighten, so that the largest exponent is 0 to the last bit
-        score = number_in(lane, 0)
-        for c in range(d):
-            score = fma(q[c], spread(keys[r, h, j, c]), score)
-        w = exp2((score + shift,))[0]
+        w = pair_weight(profile, q, shift, keys, (place * keys.shape[2] + j) * keys.shape[3])
         if mask != NO_MASK:
             w = _hide(mask, lane, j - i, w, number_in(lane, 0))
         for k in range(dv + 1):

@@ -35,7 +35,7 @@ class PairsPlan(NamedTuple):
     key_scale    : the factor of the keys, which with Q = K = I has half of beta log2(e): then <q_i, k_j> = <q_j, k_i>
                    to the last bit
     shared_bound : whether all rows of a replica have the same bound, so that their weights are symmetric too
-    mask, radius, shift, softmax : as in `Matrices`
+    mask, radius, shift, softmax : as in `Matrices`     profile : None, as in `profiles`
     """
 
     lanes: int
@@ -57,6 +57,7 @@ class PairsPlan(NamedTuple):
     radius: float
     shift: float
     softmax: bool
+    profile: None = None
 
 
 def make_plan(m: Matrices, shape: tuple[int, ...], dtype: np.dtype) -> PairsPlan:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.floating]
 NO_MASK, CAUSAL, WITHOUT_SELF = 0, 1, 2
-_MASKS = {"none": NO_MASK, "causal": CAUSAL, "without-self": WITHOUT_SELF}
+MASKS = {"none": NO_MASK, "causal": CAUSAL, "without-self": WITHOUT_SELF}
 
 
 class Matrices(NamedTuple):
@@ -86,7 +86,7 @@ def matrices(
         value_scale=p.value_scale,
         # a copy: for arrays that may only be read Numba would compile all kernels once more
         weights=np.array(np.broadcast_to(weights, shape[:2]), dtype, order="C"),
-        mask=_MASKS[law.mask.name],
+        mask=MASKS[law.mask.name],
         radius=space.radius if isinstance(space, Sphere) else 0.0,
         shift=law.shift * LOG2E,
         softmax=law.normalisation.name == "softmax",

@@ -1,8 +1,9 @@
 """Attention of any score and normalisation, a few rows at a time: scores into a buffer, weights in place, then values.
 
-What has one pass over the pairs and no row at all, softmax of dot products, is done by `pairs` and `tiles`, faster.
-Rows come in groups of `GROUP`, which share every key and value that is loaded. Where a weight needs no more of its row
-than an upper bound of the scores, tile by tile of `TILE` tokens; else the whole group is held.
+Softmax of dot products is done by `pairs` and `tiles`, faster, and what has a profile by `one_pass`. Here is what needs
+its row, has a prior, multipliers or another mask, or whose sums have vanished below their bound. Rows come in groups of
+`GROUP`, which share every key and value that is loaded. Where a weight needs no more of its row than an upper bound of
+the scores, tile by tile of `TILE` tokens; else the whole group is held.
 """
 
 from __future__ import annotations

@@ -12,10 +12,10 @@ import numpy as np
 from numba import njit
 from numba.cpython.unsafe.tuple import tuple_setitem
 
-from .exponential import exp2
 from .pair_sums import sum_keys
 from .pairs import PairsPlan, finish_unit, normalise
 from .plan import NO_MASK, Matrices
+from .profiles import pair_weights
 from .vectors import across_sum, aligned_zeros, fma, load, spread, spread_from, store, wide, zero_vectors
 
 PARTS = 16
@@ -23,7 +23,7 @@ CHUNK = 64  # keys whose sums lie in the first cache, lane by lane
 FEWEST_TOKENS = 8 * CHUNK
 TOGETHER = 2  # keys whose exponentials are computed side by side
 # the spread of exponents, in base 2, that loses nothing to underflow
-_WIDEST = {8: 900.0, 4: 100.0}
+WIDEST = {8: 900.0, 4: 100.0}
 
 
 def applies(m: Matrices, plan: PairsPlan) -> bool:
@@ -35,7 +35,7 @@ def applies(m: Matrices, plan: PairsPlan) -> bool:
         and m.query.size == 0
         and m.key.size == 0
         and plan.keys.shape[2] >= FEWEST_TOKENS
-        and exponents < _WIDEST[plan.query.itemsize]
+        and exponents < WIDEST[plan.query.itemsize]
     )
 
 
@@ -54,7 +54,7 @@ def sum_parts(plan, part_sums, first, last):
     """The sums of the parts first..last, counted through all replicas."""
     wide()
     like, values, query, keys, bound = plan.like, plan.values, plan.query, plan.keys, plan.bound
-    lane_values, lanes = plan.lane_values, plan.lanes
+    lane_values, lanes, profile = plan.lane_values, plan.lanes, plan.profile
     tokens, padded = keys.shape[2], bound.shape[2]
     width = len(values) + 1
     columns = np.empty((CHUNK, width, lanes), part_sums.dtype)
@@ -71,9 +71,9 @@ def sum_parts(plan, part_sums, first, last):
                     q = tuple_setitem(q, c, load(query, (r * len(like) + c) * padded + i))
                 shift = spread(like[0] - bound[r, 0, i])
                 if i < chunk + CHUNK:  # rows of the chunk itself meet all its keys
-                    row = sum_keys(like, values, NO_MASK, i, q, shift, keys, r, 0, chunk, end)
+                    row = sum_keys(profile, like, values, NO_MASK, i, q, shift, keys, r, 0, chunk, end)
                 else:
-                    row = _sum_both(like, values, q, shift, keys, lane_values, columns, r, i, chunk, end)
+                    row = _sum_both(profile, like, values, q, shift, keys, lane_values, columns, r, i, chunk, end)
                 for k in range(width):
                     at = base + k * padded + i
                     store(part_sums, at, load(part_sums, at) + row[k])
@@ -83,7 +83,7 @@ def sum_parts(plan, part_sums, first, last):
 
 
 @njit(inline="always")
-def _sum_both(like, values, q, shift, keys, lane_values, columns, r, i, start, stop):
+def _sum_both(profile, like, values, q, shift, keys, lane_values, columns, r, i, start, stop):
     """The sums of the rows i, ... over the keys start..stop, whose own sums over the rows are added to `columns`."""
     lanes, padded = columns.shape[2], lane_values.shape[2]
     d, width = len(like), len(values) + 1
@@ -94,11 +94,7 @@ def _sum_both(like, values, q, shift, keys, lane_values, columns, r, i, start, s
     key_width = keys.shape[3]
     key_at, column_at = (r * keys.shape[2] + start) * key_width, 0
     for _ in range(start, stop, TOGETHER):
-        w = (shift, shift)
-        for c in range(d):
-            for u in range(TOGETHER):
-                w = tuple_setitem(w, u, fma(q[c], spread_from(keys, key_at + u * key_width + c), w[u]))
-        w = exp2(w)
+        w = pair_weights(profile, q, (shift, shift), keys, key_at)
         for u in range(TOGETHER):
             for k in range(width):
                 weighted = spread_from(keys, key_at + u * key_width + d + k)

@@ -64,54 +64,56 @@ def sum_tiles(query, keys, values, log2_weights, mask, d, columns, start, stop, 
     partition    : (BLOCK_ROWS,)                        out: sum_j w_ij      highest : (BLOCK_ROWS,)   out
     """
     wide()
-    panel, padded, rows = keys.shape[2], values.shape[1], stop - start
-    query_panel, key_panel = query.shape[1] * panel, keys.shape[1] * panel
-    width_of_sums = sums.shape[1]
+    padded, rows = values.shape[1], stop - start
     sums[:rows] = 0
     partition[:rows] = 0
     highest[:rows] = -np.inf
     for t in range(0, stop if mask == CAUSAL else padded, BLOCK_KEYS):
         width = min(BLOCK_KEYS, padded - t)
-        for column in range(0, width, panel):
-            k_at = (t + column) // panel * key_panel
-            for row in range(0, rows, ROWS):
-                q_at = (start + row) // panel * query_panel + (start + row) % panel
-                s_at = row * STRIDE + column
-                panel_product(query, q_at, 1, panel, keys, k_at, panel, scores, s_at, STRIDE, d, 8, 2, False)
+        score_tile(query, keys, d, start, rows, t, width, scores)
         if mask != NO_MASK and t < stop and start < t + width:
-            _hide_tile(mask, scores, start, rows, t, width)
+            hide_tile(mask, scores, start, rows, t, width, -np.inf)
         _exponentials(scores, log2_weights, t, width, rows, sums, partition, highest)
-        for p in range(values.shape[0]):
-            first = p * panel
-            v_at = (p * padded + t) * panel
-            # columns of one panel at a time: the panels of the values are `padded` long, not `width`
-            add_product(
-                scores,
-                0,
-                STRIDE,
-                1,
-                values,
-                v_at,
-                sums,
-                first,
-                width_of_sums,
-                0,
-                width,
-                rows,
-                min(panel, columns - first),
-            )
+        add_tile(scores, values, t, width, rows, columns, sums)
 
 
 @njit(cache=True, error_model="numpy")
-def _hide_tile(mask, scores, start, rows, t, width):
-    """Put -inf where a row of the tile does not see a key."""
+def score_tile(query, keys, d, start, rows, t, width, scores):
+    """scores = <q_i, k_j> of the rows from start on and the keys from t on, arrays as in `sum_tiles`."""
+    wide()
+    panel = keys.shape[2]
+    query_panel, key_panel = query.shape[1] * panel, keys.shape[1] * panel
+    for column in range(0, width, panel):
+        k_at = (t + column) // panel * key_panel
+        for row in range(0, rows, ROWS):
+            q_at = (start + row) // panel * query_panel + (start + row) % panel
+            s_at = row * STRIDE + column
+            panel_product(query, q_at, 1, panel, keys, k_at, panel, scores, s_at, STRIDE, d, 8, 2, False)
+
+
+@njit(cache=True, error_model="numpy")
+def add_tile(scores, values, t, width, rows, columns, sums):
+    """Add to sums those of the values from t on with the weights that the tile holds now."""
+    panel, padded = values.shape[2], values.shape[1]
+    for p in range(values.shape[0]):
+        first = p * panel
+        v_at = (p * padded + t) * panel
+        # columns of one panel at a time: the panels of the values are `padded` long, not `width`
+        add_product(
+            scores, 0, STRIDE, 1, values, v_at, sums, first, sums.shape[1], 0, width, rows, min(panel, columns - first)
+        )
+
+
+@njit(cache=True, error_model="numpy")
+def hide_tile(mask, scores, start, rows, t, width, value):
+    """Put `value` where a row of the tile does not see a key."""
     for row in range(rows):
         i = start + row
         if mask == CAUSAL:
             for j in range(max(i + 1, t), t + width):
-                scores[row, j - t] = -np.inf
+                scores[row, j - t] = value
         elif t <= i < t + width:
-            scores[row, i - t] = -np.inf
+            scores[row, i - t] = value
 
 
 @njit(cache=True, error_model="numpy")
