@@ -107,7 +107,7 @@ def integrate(
         engine=Engine(**engine),
     )  # fmt: skip
     frames = Frames(course.save_at, on_save, lambda t, state: at_depth(weighting, ensemble, t, state))
-    merging = Merging(ensemble, merge, on_merge)
+    merging = Merging(ensemble, merge, on_merge, _attentions(law))
     start = course.stepper.arithmetic.load(extended(weighting, ensemble))
     run = _Run(course, course.stepper, frames, merging, tuple(stop), on_progress, (0.0, start), ensemble.tokens)
     began = time.perf_counter()
@@ -123,8 +123,15 @@ def integrate(
         frames.add(run.statistics.accepted, t, x)  # where an event, a failure or the user ended it
     final = x[:, : ensemble.tokens].copy()
     times, positions, weights, focus = frames.arrays(ensemble)
-    record, merged_into = run.record(), merging.merged_into
+    record, merged_into = run.record() | merging.record(), merging.merged_into
     return Solution(times, positions, weights, focus, status, run.statistics, t, final, merged_into, record)
+
+
+def _attentions(law: Law | Schedule | Sequence[Law]) -> tuple[Attention, ...]:
+    """The laws, where at every depth one of them is all that moves tokens, else none."""
+    laws = laws_of(law)
+    alone = all(isinstance(one, Attention) for one in laws) and not (isinstance(law, Schedule) and law.interpolated)
+    return tuple(attention_of(one) for one in laws) if alone else ()
 
 
 @dataclass
@@ -224,6 +231,8 @@ class _Run:
                 self.merging.distance = MERGE_AT_THE_FLOOR * size
         t, x = self.now
         met = self.merging.look(t, self.stepper.arithmetic.host(x))
+        if self.merging.distance is not None:
+            engine = self.merging.resolving(engine)
         if not met and engine == self.course.engine:
             return False
         self.course = replace(self.course, engine=engine)

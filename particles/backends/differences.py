@@ -11,6 +11,7 @@ drift has all its digits, down to the smallest numbers there are. Between cluste
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,7 +29,10 @@ Array = NDArray[np.floating]
 
 
 class DifferenceField:
-    """See `Field`. Every pair of tokens, on one thread; attention and statistics are those of `CompiledField`."""
+    """See `Field`. Every pair of tokens, on one thread; attention and statistics are those of `CompiledField`.
+
+    Raises InvalidInput for a law whose drift is no such sum, and for float32.
+    """
 
     def __init__(
         self,
@@ -39,7 +43,8 @@ class DifferenceField:
         dtype: DTypeLike,
         threads: int | None = None,
     ) -> None:
-        check_differences(law, space, dtype)
+        if reason := obstacle(law, space, dtype):
+            raise InvalidInput(f'sums = "differences" {reason}')
         assert isinstance(space, Sphere)
         replicas, tokens, dimension = shape
         p = law.projections(dimension)
@@ -50,38 +55,39 @@ class DifferenceField:
         self._key = (key, zero if p.key_bias is None else p.key_bias[0])
         self._weights = np.ascontiguousarray(np.broadcast_to(weights, (replicas, tokens)))
         self._law = (space.radius, law.beta, law.normalisation.name == "softmax", law.shift, p.value_scale)
-        self._exact = CompiledField(law, space, weights, shape, dtype, threads)
-        self.attention, self.statistics = self._exact.attention, self._exact.statistics
+        self._arguments = (law, space, weights, shape, dtype, threads)
+
+    @cached_property
+    def _exact(self) -> CompiledField:
+        return CompiledField(*self._arguments)
 
     def velocity(self, t: float, positions: Array, out: Array) -> None:
         """See `Field.velocity`."""
         for replica, weights in enumerate(self._weights):
             _drift(positions[replica], *self._query, *self._key, weights, *self._law, out[replica])
 
+    def attention(self, t: float, positions: Array, out: Array) -> None:
+        """See `Field.attention`."""
+        self._exact.attention(t, positions, out)
 
-def resolves(law: Attention, space: Space, dtype: DTypeLike = np.float64) -> bool:
-    """Whether sums of differences exist for the law."""
-    try:
-        check_differences(law, space, dtype)
-    except InvalidInput:
-        return False
-    return True
+    def statistics(self, positions: Array) -> tuple[Array, Array]:
+        """See `Field.statistics`."""
+        return self._exact.statistics(positions)
 
 
-def check_differences(law: Attention, space: Space, dtype: DTypeLike) -> None:
-    """Raise InvalidInput unless the law's drift is a sum of differences."""
+def obstacle(law: Attention, space: Space, dtype: DTypeLike) -> str | None:
+    """Why the drift of a law is no sum of differences, or None where it is."""
     if not isinstance(space, Sphere):
-        raise InvalidInput(f'sums = "differences" are for a sphere, where x_i itself drops out; got {space.name}')
-    number = isinstance(law.value, float) and law.heads == 1 and law.value_bias is None
-    if not number or law.output is not None or law.output_bias is not None:
-        raise InvalidInput('sums = "differences" need one head, a number for value, and neither output nor biases of them')
+        return f"are for tokens on a sphere, where x_i itself drops out; got the space {space.name}"
+    number = law.heads == 1 and isinstance(law.value, float)
+    if not number or any(part is not None for part in (law.value_bias, law.output, law.output_bias)):
+        return "need one head, with a number for its value, and neither output nor biases of the two"
     if not law.plain or law.mask.name != "none" or not np.isfinite(law.beta):
-        raise InvalidInput(
-            'sums = "differences" exist for dot products under softmax or none, with the mask none and without prior, '
-            f"rotary, gate or multipliers; got {law.score.name}, {law.normalisation.name}, {law.mask.name}"
+        return (
+            "exist for dot products under softmax or none at a finite beta, with the mask none and without prior, rotary, "
+            f"gate or multipliers; got {law.score.name}, {law.normalisation.name}, {law.mask.name}, beta = {law.beta:g}"
         )
-    if np.dtype(dtype) != np.float64:
-        raise InvalidInput(f'sums = "differences" need float64; got {np.dtype(dtype).name}')
+    return None if np.dtype(dtype) == np.float64 else f"need float64; got {np.dtype(dtype).name}"
 
 
 @njit(cache=True, nogil=True, error_model="numpy")  # a token at the origin becomes NaN
