@@ -43,8 +43,8 @@ class LongSolution:
 
     def energy(self) -> NDArray[np.float64]:
         """The interaction energy at every frame, (frames,): a staircase."""
-        frames = (self.ensemble.at(positions) for positions in self.solution.positions)
-        return np.array([energy(frame, self.law)[0] for frame in frames])
+        frames = self.ensemble.at(self.solution.positions[:, 0], weights=np.atleast_2d(self.ensemble.weights)[0])
+        return energy(frames, self.law)
 
 
 def long_time(
