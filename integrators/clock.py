@@ -1,6 +1,6 @@
 """The depth of a run as a base plus a local clock: steps may be far shorter than the spacing of numbers at the depth.
 
-Two clusters that have stood still to depth 1e115 meet within a depth of order one; there the spacing of numbers is 1e99.
+Two clusters that have stood still to depth 1e115 meet within a depth of order 1; there the spacing of numbers is 1e99.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ def integrate(
     on_save  : called with (step number, t, ensemble) for every frame, which are then not kept in memory
     on_progress : called with (t, statistics) after every accepted step
     merge    : tokens that have come within this distance become one, with the sum of their weights; frames show them
-               all. For one replica, a law without a mask, and continuous depth
+               all. For one replica, a law without a mask, and continuous depth; see also `long_time`
     on_merge : called with (t, merged_into) when tokens have become one; merged_into (tokens,) is the number of the
                first token of the group that each belongs to
     max_steps : ends the run as failed; by default 10 million
@@ -270,8 +270,8 @@ class _Run:
     def _shortest(self, t: float, error: float) -> float:
         """The step below which a run has failed.
 
-        In R^d tokens may reach infinity in finite depth, and that is how it shows. On a sphere the drift is bounded, and a
-        step far below the spacing of depths is one of clusters that meet after a long time.
+        In R^d tokens may reach infinity in finite depth, and that is how it shows. On a sphere the drift is bounded, and
+        a step far below the spacing of depths is one of clusters that meet after a long time.
         """
         bounded = isinstance(self.merging.ensemble.space, Sphere) and np.isfinite(error)
         return SHORTEST * float(np.spacing(1e-300 if bounded else max(t, 1e-300)))

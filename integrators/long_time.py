@@ -1,4 +1,4 @@
-"""Runs to depths at which clusters last: merging, sums of differences and save times in geometric progression, in one."""
+"""Runs to depths at which clusters last: merging, sums of differences and save times in geometric progression."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ FIRST, PER_DECADE = 1e-2, 10  # of the default save times
 class LongSolution:
     """A run that merges, with every merge.
 
-    solution    : times (frames,), positions (frames, 1, tokens, dimension) of all tokens, status, statistics; its record
-                  has `merge_moved` and `merge_drift_change`, the error of merging
+    solution    : times (frames,), positions (frames, 1, tokens, dimension) of all tokens, status, statistics; its
+                  record has `merge_moved` and `merge_drift_change`, the error of merging
     merge_times : (merges,), to the relative precision of numbers
     merged_into : (merges, tokens), the number of the first token of each token's group from then on
     """

@@ -17,8 +17,8 @@ def drift_change(law: Attention, ensemble: Ensemble, moved: Array, labels: NDArr
 
     ensemble : before, one replica     moved, labels (tokens,) : how far each is from its group's token, and its group
 
-    To first order the group's token, at the mean, is seen as the group is. With m the largest mean square of `moved` in a
-    group, B = |beta| |K| (|Q| r + |b_q|) the steepness of scores, W = |V| r + |b_v|, on a sphere of radius r
+    To first order the group's token, at the mean, is seen as the group is. With m the largest mean square of `moved`
+    in a group, B = |beta| |K| (|Q| r + |b_q|) the steepness of scores, W = |V| r + |b_v|, on a sphere of radius r
 
         softmax:  m (B^2 W + B |V| + (B W + |V| / 2) / r)
         none:     the sum over groups of a m (B^2 W / 2 + B |V| + (B W + |V|) / (2 r)) exp(highest score - shift)

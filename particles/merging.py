@@ -45,7 +45,9 @@ class Plateau(NamedTuple):
     clusters: int
 
 
-def plateaus(times: NDArray[np.float64], merged_into: NDArray[np.integer], end: float, ratio: float = 1.0) -> list[Plateau]:
+def plateaus(
+    times: NDArray[np.float64], merged_into: NDArray[np.integer], end: float, ratio: float = 1.0
+) -> list[Plateau]:
     """The depths between merges, of those that last: end >= ratio * start, ratio > 1 leaving out the quick succession.
 
     times (merges,), merged_into (merges, tokens), end : as a trajectory has them in `merges`, and the depth of its end

@@ -1,5 +1,7 @@
 """Long times: drifts of 1e-115, meetings at depth 1e115, and clusters followed through all their merges."""
 
+from itertools import pairwise
+
 import mpmath
 import numpy as np
 import pytest
@@ -75,7 +77,7 @@ def test_the_depth_of_a_meeting_grows_exponentially_with_beta():
         long_time(Attention(beta=beta), tokens, 1e300, save_at=[0.0], stop_at_clusters=1).solution.t for beta in betas
     ]
     leading = betas * (1.0 - np.cos(2.0)) - np.log(2.0 * betas * np.sin(2.0) ** 2)
-    np.testing.assert_allclose(np.log(depths) - leading, 0.0, atol=1.0 / betas)
+    assert (np.abs(np.log(depths) - leading) < 2.0 / betas).all()
 
 
 def differences(law, x, space, weights=None):
@@ -166,14 +168,14 @@ def test_fifty_tokens_reach_depth_1e12_by_plateaus(staircase):
     everything = staircase.plateaus()
     assert everything[0].start == 0.0
     assert everything[-1][1:] == (1e12, 1)
-    assert all(before.end == after.start for before, after in zip(everything, everything[1:], strict=False))
+    assert all(before.end == after.start for before, after in pairwise(everything))
 
 
 def test_the_energy_is_a_staircase(staircase):
     found, times = staircase.energy(), staircase.solution.times
     assert (np.diff(found) > -1e-12 * found[1:]).all()
     steps = staircase.merge_times[-3:]
-    for low, high in zip(steps[:-1], steps[1:], strict=True):
+    for low, high in pairwise(steps):
         flat = found[(times > 2.0 * low) & (times < 0.5 * high)]
         assert np.ptp(flat) < 1e-5 * flat[0]
         assert found[times > 2.0 * high][:1].size == 0 or found[times > 2.0 * high][0] > 1.3 * flat[-1]
@@ -220,26 +222,30 @@ def test_merges_come_when_an_independent_solution_without_merging_says():
 
 
 @pytest.mark.parametrize("normalisation", ["softmax", "none"])
-@pytest.mark.parametrize("space", [Sphere(2), Sphere(4, 1.5), Euclidean(3)], ids=["circle", "sphere", "R^d"])
+@pytest.mark.parametrize("space", [Sphere(2), Sphere(3, 1.5), Euclidean(3)], ids=["circle", "sphere", "R^d"])
 def test_the_drift_of_others_changes_by_no_more_than_the_bound(space, normalisation):
-    """Groups of three within 2e-3: the change is of second order, and the bound is not far above it."""
+    """Two groups of three become one token each: the change and its bound are of second order in their size."""
     generator = np.random.default_rng(5)
-    centres = space.uniform(generator, (1, 6))
-    near = centres[:, :2, None] + 1e-3 * generator.uniform(-1, 1, (1, 2, 3, space.dimension)) / space.dimension**0.5
-    x = space.retract(np.concatenate([near.reshape(1, 6, -1), centres[:, 2:]], axis=1))
-    ensemble = Ensemble(x, space, generator.dirichlet(np.full(10, 3.0)))
-    joined, labels = merged(ensemble, 5e-3)
-    assert joined.tokens == 6
-    moved = np.linalg.norm(x[0] - joined.positions[0, labels], axis=1)
+    centres, weights = space.uniform(generator, (1, 6)), generator.dirichlet(np.full(10, 3.0))
+    spread = generator.uniform(-1, 1, (1, 2, 3, space.dimension)) / space.dimension**0.5
     bias = 0.3 * np.ones(space.dimension)
     law = Attention(beta=2.5, normalisation=normalisation, key_bias=bias, value_bias=0.1 * bias)
-    before = law.drift(x, space=space, weights=ensemble.weights)[0, 6:]
-    after = law.drift(joined.positions, space=space, weights=joined.weights)[0, 2:]
-    change = np.linalg.norm(after - before, axis=1).max()
-    bound = drift_change(law, ensemble, moved, labels)
-    assert change <= bound
-    assert bound < (100.0 if normalisation == "softmax" else 1e5) * change
-    assert bound < 1e-3
+    bounds = []
+    for size in (1e-2, 1e-3):
+        near = centres[:, :2, None] + size * spread
+        x = space.retract(np.concatenate([near.reshape(1, 6, -1), centres[:, 2:]], axis=1))
+        ensemble = Ensemble(x, space, weights)
+        joined, labels = merged(ensemble, 4.0 * size)
+        assert joined.tokens == 6
+        moved = np.linalg.norm(x[0] - joined.positions[0, labels], axis=1)
+        before = law.drift(x, space=space, weights=weights)[0, 6:]
+        after = law.drift(joined.positions, space=space, weights=joined.weights)[0, 2:]
+        change = np.linalg.norm(after - before, axis=1).max()
+        bounds.append(drift_change(law, ensemble, moved, labels))
+        assert 0.0 < change <= bounds[-1]
+        # unnormalised, the bound is for a token that looks right at a group
+        assert bounds[-1] < (300.0 if normalisation == "softmax" else 3e5) * change
+    assert bounds[0] / bounds[1] == pytest.approx(100.0, rel=0.2)
 
 
 def test_a_run_says_what_merging_did_to_it():
@@ -269,8 +275,9 @@ def test_merging_goes_on_to_long_times_on_the_sphere_with_the_ordinary_sums():
     assert run.status == "finished"
     assert run.statistics.drift_evaluations < 20_000
     assert [clusters for _, clusters in merges[-4:]] == [4, 3, 2, 1]
-    slower = long_time(law, tokens, 1e12, rtol=1e-11, save_at=[0.0])
-    np.testing.assert_allclose([t for t, _ in merges[-4:]], slower.merge_times[-4:], rtol=1e-6)
+    finer = long_time(law, tokens, 1e12, rtol=1e-11, save_at=[0.0])
+    # a merge is seen at the end of a step, whose length is then some inverse rates of contraction
+    np.testing.assert_allclose([t for t, _ in merges[-4:]], finer.merge_times[-4:], rtol=1e-7, atol=5.0)
 
 
 def test_a_clock_counts_steps_below_the_spacing_of_depths():
