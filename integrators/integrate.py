@@ -270,8 +270,8 @@ class _Run:
     def _shortest(self, t: float, error: float) -> float:
         """The step below which a run has failed.
 
-        In R^d tokens may reach infinity in finite depth, and that is how it shows. On a sphere the drift is bounded, and
-        a step far below the spacing of depths is one of clusters that meet after a long time.
+        In R^d tokens may reach infinity in finite depth, and that is how it shows. On a sphere the drift is bounded,
+        and a step far below the spacing of depths is one of clusters that meet after a long time.
         """
         bounded = isinstance(self.merging.ensemble.space, Sphere) and np.isfinite(error)
         return SHORTEST * float(np.spacing(1e-300 if bounded else max(t, 1e-300)))

@@ -43,7 +43,9 @@ class LongSolution:
 
     def energy(self) -> NDArray[np.float64]:
         """The interaction energy at every frame, (frames,): a staircase."""
-        frames = self.ensemble.at(self.solution.positions[:, 0], weights=np.atleast_2d(self.ensemble.weights)[0])
+        frames = self.ensemble.at(
+            self.solution.positions[:, 0], weights=np.atleast_2d(np.asarray(self.ensemble.weights))[0]
+        )
         return energy(frames, self.law)
 
 

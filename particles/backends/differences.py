@@ -6,7 +6,7 @@ Where V = v I, the tangential part of a token's own position is zero, so that
 
 The left sum rounds at 1e-16 of the tokens' length; on the right a token's own term is exactly zero, those of tokens
 in its cluster are as small as the cluster, and those of others as small as their weight exp(-beta (1 - cos)): the
-drift has all its digits, down to the smallest numbers there are. Between clusters it is soon 1e-16, and 1e-100 is not rare.
+drift has all its digits, down to the smallest numbers there are. Between clusters 1e-16 comes soon.
 """
 
 from __future__ import annotations
@@ -85,7 +85,8 @@ def obstacle(law: Attention, space: Space, dtype: DTypeLike) -> str | None:
     if not law.plain or law.mask.name != "none" or not np.isfinite(law.beta):
         return (
             "exist for dot products under softmax or none at a finite beta, with the mask none and without prior, "
-            f"rotary, gate or multipliers; got {law.score.name}, {law.normalisation.name}, {law.mask.name}, beta = {law.beta:g}"
+            f"rotary, gate or multipliers; got {law.score.name}, {law.normalisation.name}, {law.mask.name}, "
+            f"beta = {law.beta:g}"
         )
     return None if np.dtype(dtype) == np.float64 else f"need float64; got {np.dtype(dtype).name}"
 
