@@ -159,20 +159,20 @@ def _error_norm(x, moved, h, slopes, error, low, atol, rtol):
     if not np.any(error):  # what is not finite in a slope is not finite at the end of the step
         return 0.0 if _is_finite(moved) and _is_finite(slopes[slopes.shape[0] - 1]) else np.nan
     sums = np.empty((2, x.shape[2]))
-    _error_sums(x, moved, slopes, error, low, atol, rtol, sums)
+    _error_sums(x, moved, h, slopes, error, low, atol, rtol, sums)
     largest = 0.0
     for lane in range(x.shape[2]):
         high, two = sums[0, lane], low.size > 0
         if two and high > 0.0:
-            high = high * high / (high + 0.01 * sums[1, lane])
-        norm = abs(h) * np.sqrt(high / x.shape[0])
+            high = high * (high / (high + 0.01 * sums[1, lane]))
+        norm = np.sqrt(high / x.shape[0])
         if norm > largest or np.isnan(norm):
             largest = norm
     return largest
 
 
 @njit(cache=True, error_model="numpy", _nrt=False)
-def _error_sums(x, moved, slopes, error, low, atol, rtol, sums):
+def _error_sums(x, moved, h, slopes, error, low, atol, rtol, sums):
     """sum_i (|error_i| / scale_i)^2 of both estimates, sums (2, lanes)."""
     wide()
     tokens, dimension, lanes = x.shape[0], x.shape[1], lane_count(x)
@@ -188,6 +188,7 @@ def _error_sums(x, moved, slopes, error, low, atol, rtol, sums):
                 high_part = high_part + doubles(x, error[s]) * slope
                 if low.size > 0:
                     low_part = low_part + doubles(x, low[s]) * slope
+            high_part, low_part = doubles(x, h) * high_part, doubles(x, h) * low_part
             high_square = high_square + high_part * high_part
             low_square = low_square + low_part * low_part
             from_here, to_there = load_double(x, at), load_double(moved, at)

@@ -16,9 +16,11 @@ from ..particles.backends import Engine, EngineOptions
 from ..particles.block import Law, attention_of
 from ..particles.ensemble import Ensemble
 from ..particles.schedule import Schedule, laws_of
+from ..particles.space import Sphere
 from ..particles.weighting import Weighting, at_depth, extended
 from .arithmetic import State
 from .brownian import Noise
+from .clock import SHORTEST, Clock
 from .control import StepControl
 from .course import Course, choose
 from .events import Event
@@ -80,7 +82,7 @@ def integrate(
     on_save  : called with (step number, t, ensemble) for every frame, which are then not kept in memory
     on_progress : called with (t, statistics) after every accepted step
     merge    : tokens that have come within this distance become one, with the sum of their weights; frames show them
-               all. For one replica, a law without a mask, and continuous depth
+               all. For one replica, a law without a mask, and continuous depth; see also `long_time`
     on_merge : called with (t, merged_into) when tokens have become one; merged_into (tokens,) is the number of the
                first token of the group that each belongs to
     max_steps : ends the run as failed; by default 10 million
@@ -105,7 +107,7 @@ def integrate(
         engine=Engine(**engine),
     )  # fmt: skip
     frames = Frames(course.save_at, on_save, lambda t, state: at_depth(weighting, ensemble, t, state))
-    merging = Merging(ensemble, merge, on_merge)
+    merging = Merging(ensemble, merge, on_merge, _attentions(law))
     start = course.stepper.arithmetic.load(extended(weighting, ensemble))
     run = _Run(course, course.stepper, frames, merging, tuple(stop), on_progress, (0.0, start), ensemble.tokens)
     began = time.perf_counter()
@@ -121,8 +123,15 @@ def integrate(
         frames.add(run.statistics.accepted, t, x)  # where an event, a failure or the user ended it
     final = x[:, : ensemble.tokens].copy()
     times, positions, weights, focus = frames.arrays(ensemble)
-    record, merged_into = run.record(), merging.merged_into
+    record, merged_into = run.record() | merging.record(), merging.merged_into
     return Solution(times, positions, weights, focus, status, run.statistics, t, final, merged_into, record)
+
+
+def _attentions(law: Law | Schedule | Sequence[Law]) -> tuple[Attention, ...]:
+    """The laws, where at every depth one of them is all that moves tokens, else none."""
+    laws = laws_of(law)
+    alone = all(isinstance(one, Attention) for one in laws) and not (isinstance(law, Schedule) and law.interpolated)
+    return tuple(attention_of(one) for one in laws) if alone else ()
 
 
 @dataclass
@@ -152,9 +161,11 @@ class _Run:
         if (event := self._event_now(self.stop)) is not None:
             return f"stopped: {event.name}"
         control, h = StepControl(self.stepper.error_order), course.first(self.stepper, x)
+        clock = Clock()
         while t < course.t_end:
             stepper = self.stepper
-            length, t_new = self._land(t, h)
+            length, after = self._land(clock, h)
+            t_new = after.t
             error = stepper.attempt(t, length, x)
             self.count_drifts()
             if stepper.adaptive:
@@ -162,20 +173,20 @@ class _Run:
                 if not good:
                     statistics.rejected += 1
                     h = length * factor
-                    if h < 16 * np.spacing(max(t, 1e-300)):
+                    if h < self._shortest(t, error):
                         return step_too_small(law, t, self.all_tokens(x), self._speed(), error)
                     continue
                 # a step cut short to land somewhere says little about the next
                 h = max(h, length * factor) if length < h else length * factor
             elif not np.isfinite(error):
                 return not_finite(law, t_new, self.all_tokens(x), self.all_tokens(stepper.moved))
-            inside = self._event_inside(t, length, t_new, x)
+            inside = self._event_inside(clock, length, t_new, x)
             if inside is not None:
                 return f"stopped: {inside.name}"
-            self._save(t, length, t_new, x, stepper.moved)
+            self._save(clock, length, t_new, x, stepper.moved)
             stepper.accept(t_new)
             statistics.accepted += 1
-            t, x, stepper.moved = t_new, stepper.moved, x
+            clock, t, x, stepper.moved = after, t_new, stepper.moved, x
             self.now = (t, x)
             if self.on_progress is not None:
                 self.on_progress(t, statistics)
@@ -220,6 +231,8 @@ class _Run:
                 self.merging.distance = MERGE_AT_THE_FLOOR * size
         t, x = self.now
         met = self.merging.look(t, self.stepper.arithmetic.host(x))
+        if self.merging.distance is not None:
+            engine = self.merging.resolving(engine)
         if not met and engine == self.course.engine:
             return False
         self.course = replace(self.course, engine=engine)
@@ -254,9 +267,18 @@ class _Run:
         speed = self.stepper.speed()
         return None if speed is None else self.all_tokens(speed)
 
-    def _land(self, t: float, h: float) -> tuple[float, float]:
+    def _shortest(self, t: float, error: float) -> float:
+        """The step below which a run has failed.
+
+        In R^d tokens may reach infinity in finite depth, and that is how it shows. On a sphere the drift is bounded,
+        and a step far below the spacing of depths is one of clusters that meet after a long time.
+        """
+        bounded = isinstance(self.merging.ensemble.space, Sphere) and np.isfinite(error)
+        return SHORTEST * float(np.spacing(1e-300 if bounded else max(t, 1e-300)))
+
+    def _land(self, clock: Clock, h: float) -> tuple[float, Clock]:
         """The length of the next step and where it ends: exactly at the end, a save time to hit, or a whole step."""
-        course = self.course
+        course, t = self.course, clock.t
         if not self.stepper.adaptive:
             # from the count, so that times do not drift
             end = min((self.statistics.accepted + 1) * h, course.t_end)
@@ -265,20 +287,20 @@ class _Run:
                 if abs(marked - end) < 1e-9 * h:
                     end = marked
             shorter = self.stepper.continuous and end - t < h * (1 - 1e-9)
-            return (end - t if shorter else h), end
+            return (end - t if shorter else h), Clock(end)
         coming = course.switches[bisect_right(course.switches, t) :][:1]
         target = min(course.t_end, self.frames.due() if course.exact else np.inf, *coming)
-        if t + h * (1 + 1e-12) >= target:
-            return target - t, target
-        return h, t + h
+        if h * (1 + 1e-12) >= clock.until(target):
+            return clock.until(target), Clock(target)
+        return h, clock.after(h)
 
-    def _save(self, t: float, length: float, t_new: float, x: State, at_end: State) -> None:
+    def _save(self, clock: Clock, length: float, t_new: float, x: State, at_end: State) -> None:
         """Save the frames that are due up to t_new, within the step just tried from x, where the state is at_end."""
         while (due := self.frames.due()) <= t_new:
             if due == t_new:
                 self.frames.add_due(self.statistics.accepted + 1, self.of_all(at_end))
             else:
-                between = self._between(t, length, x, (due - t) / length)
+                between = self._between(clock.t, length, x, clock.until(due) / length)
                 self.frames.add_due(self.statistics.accepted, self.of_all(between))
 
     def _between(self, t: float, length: float, x: State, theta: float) -> State:
@@ -286,12 +308,12 @@ class _Run:
         self.stepper.interpolate(t, length, x, theta, out)
         return out
 
-    def _event_inside(self, t: float, length: float, t_new: float, x: State) -> Event | None:
+    def _event_inside(self, clock: Clock, length: float, t_new: float, x: State) -> Event | None:
         """The located event that came true first in the step just tried, if any; the run then ends where it did.
 
         Found by bisection on the interpolant to 1e-9 of the step, or at the end of the step where there is none.
         """
-        stepper = self.stepper
+        stepper, t = self.stepper, clock.t
         located = [event for event in self.stop if event.located]
         true = [event for event in located if event.reached(t_new, self.all_tokens(stepper.moved), None)]
         if not true:
@@ -305,8 +327,8 @@ class _Run:
                 high, there, true = middle, between, earlier
             else:
                 low = middle
-        end = t_new if high == 1.0 else t + high * length
-        self._save(t, length, end, x, there)
+        end = t_new if high == 1.0 else clock.after(high * length).t
+        self._save(clock, length, end, x, there)
         self.statistics.accepted += 1
         self.now = (end, there)
         return true[0]

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..particles.attention import Attention
+from ..particles.backends import Engine
+from ..particles.backends.differences import obstacle
 from ..particles.ensemble import Ensemble
+from ..particles.merge_error import drift_change
 from ..particles.merging import merged
 
 Array = NDArray[np.floating]
+FEW = 64  # tokens of which sums of differences take no longer than a step in Python
 MERGE_AT_THE_FLOOR = 1e-9  # of the tokens' size, where a run needs merging and the user named no distance
 
 
@@ -23,12 +29,18 @@ class Merging:
     distance : within which tokens become one; None: not at all
     on_merge : called with (t, merged_into (tokens,)) when tokens have become one: the number of the first token of
                the group that each belongs to
+    laws     : under which they move
+    moved, drift_change : how far merging has moved each token, (tokens,), and what it changed in the drift of tokens
+               that did not take part, at most: sums over all merges; None where nobody has met, or no bound is known
     """
 
     ensemble: Ensemble
     distance: float | None
     on_merge: Callable[[float, NDArray[np.intp]], None] | None = None
+    laws: Sequence[Attention] = ()
     rows: NDArray[np.intp] | None = None
+    moved: NDArray[np.float64] | None = None
+    drift_change: float | None = 0.0
 
     def of_all(self, positions: Array) -> Array:
         """Positions (or speeds) of all tokens from those that are moved, both (replicas, tokens, dimension)."""
@@ -41,11 +53,22 @@ class Merging:
         joined, rows = merged(self.ensemble.at(positions), self.distance)
         if joined.tokens == self.ensemble.tokens:
             return False
+        self._note_error(positions, joined, rows)
         self.ensemble = joined
         self.rows = rows if self.rows is None else rows[self.rows]
         if self.on_merge is not None:
             self.on_merge(t, self.merged_into)
         return True
+
+    def resolving(self, engine: Engine) -> Engine:
+        """The engine, with sums of differences where they exist and few tokens are left.
+
+        With merging one goes on to depths at which clusters move by less than other sums round to.
+        """
+        if not self.laws or self.ensemble.tokens > FEW or (engine.backend, engine.sums) != ("numba", "exact"):
+            return engine
+        space, dtype = self.ensemble.space, self.ensemble.positions.dtype
+        return engine if any(obstacle(law, space, dtype) for law in self.laws) else replace(engine, sums="differences")
 
     @property
     def merged_into(self) -> NDArray[np.intp]:
@@ -53,3 +76,21 @@ class Merging:
         if self.rows is None:
             return np.arange(self.ensemble.tokens)
         return np.unique(self.rows, return_index=True)[1][self.rows]
+
+    def record(self) -> dict[str, Any]:
+        """The error of merging, for the record of a run; nothing where nobody has met."""
+        if self.moved is None:
+            return {}
+        change = {} if self.drift_change is None else {"merge_drift_change": self.drift_change}
+        return {"merge_moved": float(self.moved.max())} | change
+
+    def _note_error(self, positions: Array, joined: Ensemble, rows: NDArray[np.intp]) -> None:
+        """Add up what is changed when the rows that are moved now, at positions (1, rows, dimension), become others."""
+        moved = np.linalg.norm(np.asarray(positions[0] - joined.positions[0, rows], np.float64), axis=1)
+        if self.moved is None:
+            self.moved = np.zeros(len(moved))
+        self.moved += moved if self.rows is None else moved[self.rows]
+        changes = [drift_change(law, self.ensemble.at(positions), moved, rows) for law in self.laws]
+        known = [change for change in changes if change is not None]
+        bounded = self.drift_change is not None and 0 < len(known) == len(changes)
+        self.drift_change = self.drift_change + max(known) if bounded else None

@@ -85,6 +85,7 @@ def error_norm(x, moved, h, slopes, error, low, atol, rtol):
                     high_part += error[s] * slope
                     if two:
                         low_part += low[s] * slope
+                high_part, low_part = h * high_part, h * low_part  # first: the square of a slope may be 0
                 high_square += high_part * high_part
                 low_square += low_part * low_part
                 here += np.float64(x[r, i, c]) * x[r, i, c]
@@ -93,8 +94,8 @@ def error_norm(x, moved, h, slopes, error, low, atol, rtol):
             high_sum += high_square / (scale * scale)
             low_sum += low_square / (scale * scale)
         if two and high_sum > 0.0:
-            high_sum = high_sum * high_sum / (high_sum + 0.01 * low_sum)
-        norm = abs(h) * np.sqrt(high_sum / tokens)
+            high_sum = high_sum * (high_sum / (high_sum + 0.01 * low_sum))
+        norm = np.sqrt(high_sum / tokens)
         if norm > largest or np.isnan(norm):  # a NaN stays
             largest = norm
     return largest

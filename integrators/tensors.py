@@ -62,17 +62,17 @@ class Tensors:
     ) -> float:
         """See `stages.error_norm`."""
         scale = atol + rtol * torch.maximum(_squares(x), _squares(moved)).sqrt()
-        sums = [(_squares(_weighted(slopes, error)) / scale**2).sum(dim=1)]
+        sums = [(_squares(h * _weighted(slopes, error)) / scale**2).sum(dim=1)]
         if low.size:
-            sums.append((_squares(_weighted(slopes, low)) / scale**2).sum(dim=1))
+            sums.append((_squares(h * _weighted(slopes, low)) / scale**2).sum(dim=1))
         count = torch.full_like(sums[0], x.shape[1])
         total = torch.stack([*sums, count])  # (estimates + 1, replicas)
         if self._add_up is not None:
             total = self._add_up(total)
         high = total[0]
         if low.size:
-            high = torch.where(high > 0, high * high / (high + 0.01 * total[1]), high)
-        return float((abs(h) * (high / total[-1]).sqrt()).max())  # the maximum of torch is NaN where one is
+            high = torch.where(high > 0, high * (high / (high + 0.01 * total[1])), high)
+        return float((high / total[-1]).sqrt().max())  # the maximum of torch is NaN where one is
 
 
 def combine(out: Tensor, x: Tensor, h: float, coefficients: Array, slopes: Tensor, count: int) -> None:

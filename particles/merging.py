@@ -6,6 +6,8 @@ cluster of thousands of tokens need not be computed thousands of times. The erro
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -33,6 +35,28 @@ def check_mergeable(law: Attention, ensemble: Ensemble) -> None:
         )
     if ensemble.replicas != 1:
         raise InvalidInput(f"merge needs a single replica, whose tokens become fewer; got {ensemble.replicas}")
+
+
+class Plateau(NamedTuple):
+    """Depths between which the number of clusters stays: from `start` on, up to `end`."""
+
+    start: float
+    end: float
+    clusters: int
+
+
+def plateaus(
+    times: NDArray[np.float64], merged_into: NDArray[np.integer], end: float, ratio: float = 1.0
+) -> list[Plateau]:
+    """The depths between merges, of those that last: end >= ratio * start, ratio > 1 leaving out the quick succession.
+
+    times (merges,), merged_into (merges, tokens), end : as a trajectory has them in `merges`, and the depth of its end
+    """
+    starts = [0.0, *np.asarray(times, np.float64).tolist()]
+    counts = [np.shape(merged_into)[1], *(len(np.unique(groups)) for groups in merged_into)]
+    ends = [*starts[1:], float(end)]
+    found = (Plateau(*each) for each in zip(starts, ends, counts, strict=True))
+    return [plateau for plateau in found if plateau.end > plateau.start and plateau.end >= ratio * plateau.start]
 
 
 def merged(ensemble: Ensemble, distance: float) -> tuple[Ensemble, Labels]:

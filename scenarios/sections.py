@@ -191,7 +191,8 @@ class Depth(Section):
     residual: bool = Field(default=True, description="With layers: whether x itself is added to what a layer computes.")
     sums: Annotated[str, OneOf(SUMS)] = Field(
         default="exact",
-        description="exact: every pair of tokens; fourier (circle), harmonics (sphere in R^3): O(n) expansions; auto.",
+        description="exact: every pair of tokens; differences: also drifts far below 1e-16 (sphere, value a number); "
+        "fourier (circle), harmonics (sphere in R^3): O(n) expansions; auto.",
     )
     sum_tolerance: float = Field(
         default=1e-10, ge=1e-15, le=1e-2, description="Absolute error of the drift that an expansion may have."

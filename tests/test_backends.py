@@ -304,3 +304,11 @@ def test_statistics_of_known_rows(backend):
     log_partition, entropy = Attention(beta=2.0).statistics(same, space=Euclidean(3), backend=backend)
     np.testing.assert_allclose(log_partition, 6.0, rtol=1e-14)
     np.testing.assert_allclose(entropy, np.log(4.0), rtol=1e-14)
+
+
+def test_queries_may_have_more_components_than_tokens_where_value_is_a_number():
+    generator = np.random.default_rng(8)
+    x = Sphere(2).uniform(generator, (1, 7))
+    law = Attention(beta=2.0, query=generator.standard_normal((3, 2)), key=generator.standard_normal((3, 2)), value=0.5)
+    expected = law.drift(x, space=Sphere(2), backend="reference")
+    np.testing.assert_allclose(law.drift(x, space=Sphere(2)), expected, atol=1e-14)

@@ -7,6 +7,7 @@ import attndyn
 import numpy as np
 import pytest
 from attndyn import Ensemble, Sphere
+from attndyn.particles.merging import plateaus
 from attndyn.particles.observables import measure
 from attndyn.scenarios.files import listing, source
 
@@ -411,3 +412,21 @@ def test_the_focus_goes_over_to_the_crowd_and_one_cluster_is_left():
     assert clusters[-1] == 1
     without = attndyn.run(attndyn.load("token-focus").override({"focus": None}))
     assert without.observables["clusters"][-1, 0] == 2
+
+
+def test_circle_staircase_climbs_by_plateaus_to_depth_1e12():
+    trajectory = ran("circle-staircase")
+    assert trajectory.times[-1] == 1e12
+    lasting = plateaus(*trajectory.merges, trajectory.times[-1], ratio=1.5)
+    assert [plateau.clusters for plateau in lasting] == [50, 4, 3, 2]
+    assert [plateau.end for plateau in lasting[1:]] == pytest.approx([650.2, 4.318e5, 6.873e11], rel=1e-3)
+    energy, times = trajectory.observables["energy"][:, 0], trajectory.times
+    assert (np.diff(energy) > -1e-12 * energy[1:]).all()
+    levels = [energy[(times > 3.0 * plateau.start) & (times < plateau.end / 3.0)] for plateau in lasting[1:]]
+    assert all(np.ptp(level) < 1e-3 * level[0] for level in levels)
+    assert levels[1][0] > 1.1 * levels[0][-1]
+    assert levels[2][0] > 1.7 * levels[1][-1]
+    assert energy[-1] > 1.7 * levels[2][-1]
+    # "flat between these depths": the level of two clusters, over five decades
+    assert np.ptp(levels[2]) < 1e-6 * levels[2][0]
+    assert trajectory.statistics["merge_drift_change"] < 1e-14

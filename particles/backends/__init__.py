@@ -57,6 +57,10 @@ def prepare(
         from .reference import ReferenceField
 
         return ReferenceField(law, space, weights, shape, dtype)
+    if engine.sums == "differences":
+        from .differences import DifferenceField  # imports numba, which takes a while
+
+        return DifferenceField(law, space, weights, shape, dtype, engine.threads)
     if not law.plain:
         return _general(law, space, weights, shape, dtype, engine)
     if engine.processes > 1:

@@ -10,7 +10,7 @@ import numpy as np
 from ...errors import InvalidInput
 
 BACKENDS = ("numba", "torch", "reference")
-SUMS = ("exact", "fourier", "harmonics", "auto")
+SUMS = ("exact", "differences", "fourier", "harmonics", "auto")
 
 
 class EngineOptions(TypedDict, total=False):
@@ -31,8 +31,9 @@ class Engine:
     backend : "numba" (compiled, on this processor), "torch" (this processor or a GPU), "reference" (plain NumPy)
     device  : "cpu"; with torch also "cuda" or "cuda:1"
     threads : of the numba backend, by default one per core
-    sums    : "exact" is every pair of tokens, O(n^2); "fourier" (on the circle) and "harmonics" (on the sphere in R^3)
-              are expansions, O(n), with an absolute error of about `sum_tolerance`; "auto" measures which is best
+    sums    : "exact" is every pair of tokens, O(n^2), and "differences" too, where a sphere's clusters move more slowly
+              than 1e-16: see `differences`; "fourier" (on the circle) and "harmonics" (on the sphere in R^3) are
+              expansions, O(n), with an absolute error of about `sum_tolerance`; "auto" measures which is best
 
     processes : of torch.distributed's group, among which the tokens are divided; for a run, not for a single drift
 

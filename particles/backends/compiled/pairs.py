@@ -77,7 +77,7 @@ def make_plan(m: Matrices, shape: tuple[int, ...], dtype: np.dtype) -> PairsPlan
         if matrix.size:
             target[:, : matrix.shape[1], :dimension] = matrix
         else:
-            target[0, :, :dimension] = scale * np.eye(dimension)
+            target[0, :dimension, :dimension] = scale * np.eye(dimension)
         if bias.size:
             target[:, : bias.shape[1], dimension] = bias
     output = np.zeros((0, 0), dtype)
