@@ -3,8 +3,9 @@
     power         error ~ C parameter^rate
     exponential   error ~ C exp(rate parameter)
 
-by least squares over the points that are in the asymptotic range, as the caller says; the interval is that of Student's
-t at 95 %, with two degrees of freedom less than there are points.
+by least squares over the points that are in the asymptotic range, as the caller says, each with the weight of its
+standard error where that is known; the interval is that of Student's t at 95 %, with two degrees of freedom less than
+there are points, and not narrower than the standard errors say.
 """
 
 from __future__ import annotations
@@ -70,7 +71,9 @@ class Series:
         good = np.asarray(self.fitted) & np.isfinite(x) & np.isfinite(y)
         if not self.law or good.sum() < 2:
             return Rate(np.nan, (np.nan, np.nan), np.nan, int(good.sum()))
-        return line(x[good], y[good])
+        deviation = None if self.spread is None else np.asarray(self.spread)[good] / error[good]
+        known = deviation is not None and bool((np.isfinite(deviation) & (deviation > 0.0)).all())
+        return line(x[good], y[good], deviation if known else None)
 
     def summary(self) -> dict[str, Any]:
         """As JSON has it; null for what is not known."""
@@ -97,20 +100,25 @@ class Rate:
     points: int
 
 
-def line(x: Array, y: Array) -> Rate:
+def line(x: Array, y: Array, deviation: Array | None = None) -> Rate:
     """The line y = intercept + slope x by least squares; with two points the interval is not known (NaN).
 
-    x, y : (points,), at least two
+    x, y : (points,), at least two      deviation : (points,), standard errors of y
     """
-    from scipy.stats import linregress, t
+    from scipy.stats import t
 
+    weight = np.full(len(x), 1.0 / len(x)) if deviation is None else deviation**-2.0 / np.sum(deviation**-2.0)
+    middle = weight @ x
+    inertia = weight @ (x - middle) ** 2
+    slope = float(weight @ ((x - middle) * y) / inertia)
+    intercept = float(weight @ y - slope * middle)
     if len(x) == 2:
-        slope = float((y[1] - y[0]) / (x[1] - x[0]))
-        return Rate(slope, (np.nan, np.nan), float(y[0] - slope * x[0]), 2)
-    found = linregress(x, y)
-    half = float(t.ppf(0.5 * (1.0 + CONFIDENCE), len(x) - 2)) * float(found.stderr)
-    slope = float(found.slope)
-    return Rate(slope, (slope - half, slope + half), float(found.intercept), len(x))
+        return Rate(slope, (np.nan, np.nan), intercept, 2)
+    variance = float(weight @ (y - intercept - slope * x) ** 2 / inertia / (len(x) - 2))
+    if deviation is not None:
+        variance = max(variance, float(1.0 / np.sum(deviation**-2.0) / inertia))
+    half = float(t.ppf(0.5 * (1.0 + CONFIDENCE), len(x) - 2)) * np.sqrt(variance)
+    return Rate(slope, (slope - half, slope + half), intercept, len(x))
 
 
 def upper_half(parameter: ArrayLike, least: int = 3) -> NDArray[np.bool_]:

@@ -27,6 +27,19 @@ class DepthKeys(Section):
     )
 
 
+class TokensKeys(Section):
+    """More and more tokens of one law, at depth T, against the limit of infinitely many."""
+
+    kind: Literal["tokens"] = Field(description="The kind of study.")
+    counts: Counts = Field(default=[2**k for k in range(4, 14)], description="Numbers of tokens n.")
+    limit: Literal["auto", "closure", "density", "largest"] = Field(
+        default="auto",
+        description="closure: gaussian tokens in R^d; density: tokens on the circle; largest: the largest of the counts.",
+    )
+    work: int = Field(default=2**18, ge=16, description="Tokens of each size in all: work / n replicas.")
+    least: int = Field(default=2, ge=1, description="The least number of replicas.")
+
+
 class TimeKeys(Section):
     """Depths so large that clusters meet: the lengths of plateaus against beta."""
 
@@ -62,7 +75,12 @@ class FixedPointKeys(Section):
     memory: int = Field(default=5, ge=1, description="Moves that Anderson acceleration keeps.")
 
 
-KEYS: dict[str, type[Section]] = {"depth": DepthKeys, "fixed-point": FixedPointKeys, "time": TimeKeys}
+KEYS: dict[str, type[Section]] = {
+    "depth": DepthKeys,
+    "fixed-point": FixedPointKeys,
+    "time": TimeKeys,
+    "tokens": TokensKeys,
+}
 
 
 def _kind(value: Any) -> str | None:

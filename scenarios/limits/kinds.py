@@ -18,7 +18,7 @@ from ..schema import Scenario
 Result = dict[str, NDArray[Any]]
 Results = Mapping[str, Result]
 
-MODULES = {"depth": "depth", "fixed-point": "fixed_point", "time": "time"}
+MODULES = {"depth": "depth", "fixed-point": "fixed_point", "time": "time", "tokens": "tokens"}
 
 
 @dataclass(frozen=True)

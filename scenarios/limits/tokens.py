@@ -1,0 +1,189 @@
+"""Many tokens: n tokens drawn from one law, at depth T, against the limit of infinitely many.
+
+The limit is known for gaussian tokens in R^d whose law keeps them gaussian (`closure`), and for tokens on the circle by the
+equation of their density (`density`); else it is the largest number of tokens that is run (`largest`). Errors are root mean
+squares over replicas: n^(-1/2) in moments, and in W1 on the line, the circle, and of projections (arXiv:1312.2128).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...data.limits import Findings
+from ...data.rates import Series
+from ...integrators import integrate
+from ...integrators.density import density_flow
+from ...integrators.gaussian_closure import gaussian_flow
+from ...particles import Attention, Ensemble, Sphere
+from ...particles.backends import Engine
+from ...particles.block import attention_of
+from ...particles.circle_density import CircleDensity
+from ...particles.empirical import moment_errors, wasserstein_to_density, wasserstein_to_gaussian
+from ...particles.gaussian import GaussianMeasure
+from ..build import build
+from ..schema import Scenario
+from .keys import TokensKeys
+from .kinds import Kind, Result, Results, numbered
+
+Array = NDArray[np.float64]
+LARGEST = "largest"
+MOST_REPLICAS, AT_ONCE = 4096, 2**18  # replicas of one size, and tokens that are moved together
+
+
+def wrong(scenario: Scenario) -> Iterator[tuple[str, str]]:
+    """See `Kind`."""
+    if scenario.tokens.from_file is not None:
+        yield "tokens.initial", "must be a law from which any number of tokens is drawn; got a file"
+    if scenario.tokens.weights is not None or scenario.focus is not None:
+        yield "tokens.weights", "must be left out: every token has the weight 1 / n"
+    limit = _limit(scenario)
+    law, space = getattr(scenario.tokens.initial, "law", None), scenario.space.kind
+    if limit == "closure" and (law != "gaussian" or space != "euclidean"):
+        yield "limit.limit", f'"closure" is for gaussian tokens in R^d; got {law} ones in a {space} space'
+    if limit == "density" and not (space == "sphere" and scenario.dimension == 2 and law in ("uniform", "gaussian")):
+        yield "limit.limit", f'"density" is for uniform or gaussian tokens on the circle; got {law} ones'
+    if limit != LARGEST and (scenario.depth.layers is not None or scenario.block.norm != "none"):
+        yield "limit.limit", f'"{limit}" is the limit of a flow under attention alone; "{LARGEST}" is for any'
+
+
+def tasks(scenario: Scenario) -> Sequence[str]:
+    """See `Kind`: one for each number of tokens, and the one that stands for the limit."""
+    counts = sorted(_keys(scenario).counts)
+    if _limit(scenario) != LARGEST:
+        return numbered("n", counts)
+    return [*numbered("n", counts[:-1]), LARGEST]
+
+
+def run(scenario: Scenario, name: str, engine: Engine) -> Result:
+    """See `Kind`: the errors of every replica, name -> (replicas,); or the tokens that stand for the limit."""
+    counts = sorted(_keys(scenario).counts)
+    if name == LARGEST:
+        ends = next(_ends(scenario, counts[-1], 1, engine))
+        return {"positions": ends.positions}
+    count = int(name.removeprefix("n = "))
+    replicas = _replicas(scenario, count)
+    if _limit(scenario) == LARGEST:  # compared in `conclude`, when the limit is there
+        moments = [_moments(ends) for ends in _ends(scenario, count, replicas, engine)]
+        return {key: np.concatenate([each[key] for each in moments]) for key in moments[0]}
+    limit = _flowed(scenario)
+    errors = [_errors(ends, limit) for ends in _ends(scenario, count, replicas, engine)]
+    return {key: np.concatenate([each[key] for each in errors]) for key in errors[0]}
+
+
+def conclude(scenario: Scenario, results: Results) -> Findings:
+    """See `Kind`."""
+    counts, limit = sorted(_keys(scenario).counts), _limit(scenario)
+    remarks = [_WHAT[limit]]
+    if limit == LARGEST:
+        counts, last = counts[:-1], results[LARGEST]["positions"]
+        errors = [_against(results[name], last) for name in numbered("n", counts)]
+        remarks.append(f"It has {last.shape[1]} tokens.")
+    else:
+        errors = [results[name] for name in numbered("n", counts)]
+    series = []
+    for name in errors[0]:
+        roots = [_root_mean_square(np.asarray(each[name], np.float64)) for each in errors]
+        error, spread = zip(*roots, strict=True)
+        series.append(Series(name, "tokens", counts, error, "power", None, -0.5, spread))
+    return Findings(series, remarks)
+
+
+_WHAT = {
+    "closure": "The limit is the gaussian measure whose mean and covariance solve the closed equations; W1 is sliced.",
+    "density": "The limit is the density on the circle that solves its Fourier equation; W1 is that of the circle.",
+    LARGEST: "The limit is unknown: the largest number of tokens stands for it.",
+}
+
+
+def _flowed(scenario: Scenario) -> GaussianMeasure | CircleDensity:
+    """The limit at depth T."""
+    keys, end = scenario.tokens.initial.model_dump(exclude={"law"}, exclude_none=True), scenario.depth.end
+    # what the scenario says of the law and the space, read off a run of few tokens
+    plan = build(scenario.override({"tokens.count": 2, "tokens.replicas": 1, "save": None}))
+    law, space = attention_of(plan.laws[0]), plan.ensemble.space
+    assert isinstance(law, Attention)
+    mean = np.asarray(keys.get("mean", np.zeros(space.dimension)), np.float64)
+    covariance = np.asarray(keys.get("covariance", keys.get("deviation", 1.0) ** 2 * np.eye(space.dimension)))
+    if isinstance(space, Sphere):
+        uniform = getattr(scenario.tokens.initial, "law", "") == "uniform"
+        start = CircleDensity.uniform() if uniform else CircleDensity.gaussian(mean, covariance)
+        return density_flow(law, start, end, radius=space.radius, noise=scenario.depth.noise)[-1]
+    return gaussian_flow(law, GaussianMeasure(mean, covariance), end)[-1]
+
+
+def _errors(ends: Ensemble, limit: GaussianMeasure | CircleDensity) -> dict[str, Array]:
+    moments = moment_errors(ends, limit)
+    if isinstance(limit, CircleDensity):
+        return moments | {"W1": wasserstein_to_density(ends, limit)}
+    return moments | {"W1": wasserstein_to_gaussian(ends, limit)}
+
+
+def _ends(scenario: Scenario, count: int, replicas: int, engine: Engine) -> Iterator[Ensemble]:
+    """The tokens at depth T, some replicas at a time; every size has random streams of its own."""
+    seed = int(np.random.SeedSequence((scenario.tokens.seed, count)).generate_state(1)[0])
+    together = max(1, min(replicas, AT_ONCE // count))
+    for first in range(0, replicas, together):
+        changes = {"tokens.count": count, "tokens.replicas": min(together, replicas - first), "save": None}
+        plan = build(scenario.override(changes | {"tokens.seed": seed + first}))
+        arguments = plan.arguments() | {"save_at": None, "stop": []}
+        solution = integrate(plan.law, plan.ensemble, **asdict(replace(engine, processes=1)), **arguments)
+        if solution.status != "finished":
+            raise RuntimeError(solution.status)
+        yield plan.ensemble.at(solution.final)
+
+
+def _moments(ends: Ensemble) -> dict[str, Array]:
+    """Mean (replicas, dimension) and covariance (replicas, dimension, dimension)."""
+    x = np.asarray(ends.positions, np.float64)
+    mean = x.mean(axis=1)
+    centred = x - mean[:, None]
+    return {"mean": mean, "covariance": np.swapaxes(centred, 1, 2) @ centred / x.shape[1]}
+
+
+def _against(found: Result, last: NDArray[np.floating]) -> dict[str, Array]:
+    """The errors of moments, each (replicas,), with the largest number of tokens (1, tokens, dimension) as the limit."""
+    mean, covariance = np.asarray(found["mean"]), np.asarray(found["covariance"])
+    x = np.asarray(last[0], np.float64)
+    return {
+        "mean": np.linalg.norm(mean - x.mean(axis=0), axis=-1),
+        "covariance": np.linalg.norm(covariance - np.cov(x.T, bias=True), axis=(-2, -1)),
+    }
+
+
+def _replicas(scenario: Scenario, count: int) -> int:
+    keys = _keys(scenario)
+    return int(np.clip(keys.work // count, keys.least, MOST_REPLICAS))
+
+
+def _root_mean_square(values: Array) -> tuple[float, float]:
+    """The root of the mean square over replicas, and its standard error; NaN of a single one."""
+    squares = values**2
+    root = float(np.sqrt(squares.mean()))
+    if len(values) < 2 or root == 0.0:
+        return root, np.nan
+    return root, float(squares.std(ddof=1) / np.sqrt(len(values)) / (2.0 * root))
+
+
+def _limit(scenario: Scenario) -> str:
+    """The limit that is meant, where the section says "auto"."""
+    given = _keys(scenario).limit
+    if given != "auto":
+        return given
+    law, alone = getattr(scenario.tokens.initial, "law", None), scenario.depth.layers is None
+    if not alone or scenario.block.norm != "none":
+        return LARGEST
+    if scenario.space.kind == "euclidean":
+        return "closure" if law == "gaussian" else LARGEST
+    return "density" if scenario.dimension == 2 and law in ("uniform", "gaussian") else LARGEST
+
+
+def _keys(scenario: Scenario) -> TokensKeys:
+    assert isinstance(scenario.limit, TokensKeys)
+    return scenario.limit
+
+
+KIND = Kind("tokens", wrong, tasks, run, conclude)
