@@ -1,0 +1,1 @@
+"""How regular a law is: Lipschitz constants, bounded and measured, contraction, inversion."""

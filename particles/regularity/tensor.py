@@ -1,0 +1,70 @@
+"""The Jacobian of every law by torch: forward mode and reverse mode of the differentiable field of the law."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ...errors import MissingExtra
+from ..backends import Engine
+from ..block import Law, in_force
+from ..block_field import prepare
+from ..ensemble import Ensemble
+from ..space import Sphere
+
+try:
+    import torch
+except ImportError as error:
+    raise MissingExtra('derivatives by torch need PyTorch: pip install "attndyn[torch]"') from error
+
+Array = NDArray[np.float64]
+
+
+class TensorJacobian:
+    """See `Jacobian`."""
+
+    def __init__(self, law: Law, ensemble: Ensemble, of: str, engine: Engine) -> None:
+        self._field, self._x = field_at(law, ensemble, engine)
+        self._space = ensemble.space if of == "drift" and isinstance(ensemble.space, Sphere) else None
+        self._function: Any = self._field.drift if of == "drift" else self._field.attended
+        leaf = self._x.clone().requires_grad_()
+        value = self._function(leaf)
+        self._leaf, self._value = leaf, value
+        self.value = value.detach().cpu().numpy()
+
+    def times(self, tangents: ArrayLike) -> Array:
+        """See `Jacobian`."""
+        directions = self._tangents(tangents)
+        found = [torch.func.jvp(self._function, (self._x,), (v,))[1] for v in directions]
+        return torch.stack(found).detach().cpu().numpy().reshape(np.shape(tangents))
+
+    def transpose_times(self, gradients: ArrayLike) -> Array:
+        """See `Jacobian`."""
+        from .jacobian import as_directions
+
+        tensors = torch.as_tensor(as_directions(gradients, tuple(self._x.shape)), device=self._x.device)
+        found = [torch.autograd.grad(self._value, self._leaf, g, retain_graph=True)[0] for g in tensors]
+        back = torch.stack(found)
+        if self._space is not None:
+            space: Any = self._space
+            back = space.project(self._x, back)
+        return back.cpu().numpy().reshape(np.shape(gradients))
+
+    def _tangents(self, tangents: ArrayLike) -> Any:
+        from .jacobian import as_directions
+
+        v = torch.as_tensor(as_directions(tangents, tuple(self._x.shape)), device=self._x.device)
+        space: Any = self._space
+        return v if space is None else space.project(self._x, v)
+
+
+def field_at(law: Law, ensemble: Ensemble, engine: Engine) -> tuple[Any, Any]:
+    """The differentiable field of a law at depth 0, in float64, and the positions as a tensor where it computes."""
+    piece, space = in_force(law, 0.0, ensemble.space)
+    weights: Any = ensemble.weights
+    field: Any = prepare(piece, space, weights, ensemble.positions.shape, np.float64, engine)
+    x = torch.as_tensor(np.array(ensemble.positions, np.float64), device=field.device)
+    return field, x
+
