@@ -65,9 +65,8 @@ class CompiledRows:
         highest = self._highest()
         ones = np.ones((*self._shape, 1))
         sums = self._sums(
-            np.concatenate([self._query, -highest[..., None]], axis=-1),
-            np.concatenate([key, ones], axis=-1),
-            self._weights, self._rows, None, None, None, np.concatenate([value, ones], axis=-1)[None],
+            _beside(self._query, -highest[..., None]), _beside(key, ones), self._weights, self._rows,
+            None, None, None, _beside(value, ones)[None],
         )[0]  # fmt: skip
         total = sums[..., -1]
         with np.errstate(divide="ignore"):
@@ -75,8 +74,8 @@ class CompiledRows:
         seen = total > 0
         self.average = np.divide(sums[..., :-1], total[..., None], out=np.zeros_like(value), where=seen[..., None])
         base = np.where(seen, highest + np.log2(np.where(seen, total, 1.0)), 0.0)
-        self._lane_query = np.concatenate([self._query, -base[..., None]], axis=-1)
-        self._lane_key = np.concatenate([key, ones], axis=-1)
+        self._lane_query = _beside(self._query, -base[..., None])
+        self._lane_key = _beside(key, ones)
         # unnormalised rows are those of softmax times Z_i exp(-shift)
         normalised = law.normalisation.name == "softmax"
         self._size = None if normalised else np.where(seen, np.exp(LN2 * base - law.shift), 0.0)[..., None]
@@ -89,13 +88,13 @@ class CompiledRows:
     def forward(self, query: Array, key: Array, value: Array) -> Array:
         """sum_j w_ij (dv_j + (ds_ij - dlog Z_i) v_j), without the term dlog Z_i where rows are not normalised."""
         nothing = np.zeros((*value.shape[:-1], 1))
-        own = np.concatenate([self._value, np.ones((*self._shape, 1))], axis=-1)
+        own = _beside(self._value, np.ones((*self._shape, 1)))
         sums = self._sums(
             self._lane_query, self._lane_key, self._weights, self._rows,
-            np.concatenate([self._beta * query, np.broadcast_to(self._query_unit, query.shape)], axis=-1),
-            np.concatenate([np.broadcast_to(self._key, key.shape), key], axis=-1),
+            _beside(self._beta * query, np.broadcast_to(self._query_unit, query.shape)),
+            _beside(np.broadcast_to(self._key, key.shape), key),
             np.broadcast_to(own, (*value.shape[:-1], own.shape[-1])),
-            np.concatenate([value, nothing], axis=-1),
+            _beside(value, nothing),
         )  # fmt: skip
         if self._size is not None:
             return self._size * sums[..., :-1]
@@ -107,8 +106,8 @@ class CompiledRows:
         level = np.zeros((*g.shape[:-1], 1))
         if self._size is None:
             level = -(g * self.average).sum(axis=-1, keepdims=True)
-        rows = np.concatenate([g, level], axis=-1)
-        columns = np.concatenate([self._value, np.ones((*self._shape, 1))], axis=-1)
+        rows = _beside(g, level)
+        columns = _beside(self._value, np.ones((*self._shape, 1)))
         columns = np.broadcast_to(columns, rows.shape)
         key = np.broadcast_to(self._key, (*g.shape[:-1], self._key.shape[-1]))
         of_query = self._beta * self._sums(
@@ -117,7 +116,7 @@ class CompiledRows:
         query = np.broadcast_to(self._query_unit, key.shape)
         both = self._sums(
             self._lane_key, self._lane_query, np.ones_like(self._weights), self._columns, columns, rows,
-            np.concatenate([query, np.zeros_like(g)], axis=-1), np.concatenate([np.zeros_like(key), g], axis=-1),
+            _beside(query, np.zeros_like(g)), _beside(np.zeros_like(key), g),
         )  # fmt: skip
         weights = self._weights.reshape(*self._shape)[..., None]
         both = np.where(weights > 0, weights * both, 0.0)
@@ -156,6 +155,47 @@ class CompiledRows:
         in_parallel(work, units, cost, self._threads)
         out = np.swapaxes(out[:, :, :tokens], 1, 2)
         return out.reshape(directions, *self._shape, f.shape[-1])
+
+
+class LiftedRows:
+    """As `CompiledRows` for softmax of -beta/2 |q - k|^2, which is that of beta <(q, 1), (k, -|k|^2 / 2)>.
+
+    Queries and keys are counted from the mean key, which changes no row and leaves less to cancel.
+    """
+
+    def __init__(
+        self, law: Attention, query: Array, key: Array, value: Array, weights: Array, threads: int | None
+    ) -> None:
+        centre = key.mean(axis=-2, keepdims=True)
+        self._key = key - centre
+        lifted = _beside(self._key, -0.5 * _inner(self._key, self._key))
+        rows = CompiledRows(law, _beside(query - centre, np.ones((*query.shape[:-1], 1))), lifted, value, weights, threads)
+        self._rows, self.attended = rows, rows.attended
+
+    def forward(self, query: Array, key: Array, value: Array) -> Array:
+        """See `CompiledRows.forward`."""
+        nothing = np.zeros((*query.shape[:-1], 1))
+        return self._rows.forward(_beside(query, nothing), _beside(key, -_inner(self._key, key)), value)
+
+    def backward(self, of_heads: Array) -> tuple[Array, Array, Array]:
+        """See `CompiledRows.backward`."""
+        of_query, of_key, of_value = self._rows.backward(of_heads)
+        return of_query[..., :-1], of_key[..., :-1] - self._key * of_key[..., -1:], of_value
+
+
+def applies(law: Attention) -> bool:
+    """Whether the rows of a law are those of one of these classes."""
+    alone = law.prior is None and law.rotary is None and law.multipliers is None
+    distant = law.score.name in ("gaussian", "metric") and law.normalisation.name == "softmax"
+    return law.plain or (alone and law.mask.name in _ROWS and distant)
+
+
+def _beside(x: Array, y: Array) -> Array:
+    return np.concatenate([x, y], axis=-1)
+
+
+def _inner(x: Array, y: Array) -> Array:
+    return (x * y).sum(axis=-1, keepdims=True)
 
 
 def _flat(x: Array) -> Array:

@@ -46,8 +46,8 @@ def jacobian(law: Law, ensemble: Ensemble, *, of: Of = "drift", **engine: Any) -
     """The Jacobian of a law at an ensemble.
 
     of     : "drift", P_x f on a sphere and f in R^d, or "attention", f itself with no projection
-    engine : backend "numba" (dot products under softmax or none, with the masks none, causal and without-self),
-             "reference" (any score, prior, mask and normalisation but sinkhorn) or "torch" (every law, blocks as well);
+    engine : backend "numba" (dot products under softmax or none, gaussian scores under softmax, with the masks none,
+             causal and without-self), "reference" (any score, prior, mask and normalisation but sinkhorn) or "torch" (every law, blocks as well);
              threads and device
 
     On a sphere directions are tangents, and what is not tangent counts as nothing: J P_x. Raises InvalidInput for a law
@@ -69,12 +69,6 @@ def jacobian(law: Law, ensemble: Ensemble, *, of: Of = "drift", **engine: Any) -
         raise InvalidInput('the Jacobian of a block needs backend = "torch"')
     if law.gate is not None or law.normalisation.name == "sinkhorn":
         raise InvalidInput('the Jacobian of a law with a gate, or with sinkhorn, needs backend = "torch"')
-    if chosen.backend == "numba" and not law.plain:
-        raise InvalidInput(
-            "the numba backend has the Jacobian for dot products under softmax or none, with the masks none, causal or "
-            'without-self and without prior, rotary or multipliers; this law has one with backend = "reference" or '
-            '"torch"'
-        )
     return _RowsJacobian(law, ensemble, of, chosen)
 
 
@@ -109,9 +103,16 @@ class _RowsJacobian:
 
             self._rows = ReferenceRows(law, query, key, value, weights)
         else:
-            from .compiled import CompiledRows  # imports numba, which takes a while
+            from .compiled import CompiledRows, LiftedRows, applies  # imports numba, which takes a while
 
-            self._rows = CompiledRows(law, query, key, value, weights, engine.threads)
+            if not applies(law):
+                raise InvalidInput(
+                    "the numba backend has the Jacobian for dot products under softmax or none and for gaussian scores "
+                    "under softmax, with the masks none, causal or without-self and without prior, rotary or "
+                    'multipliers; this law has one with backend = "reference" or "torch"'
+                )
+            rows = LiftedRows if law.score.distant else CompiledRows
+            self._rows = rows(law, query, key, value, weights, engine.threads)
         self._f = self._joined(self._rows.attended)
         if p.output_bias is not None:
             self._f = self._f + p.output_bias

@@ -26,9 +26,9 @@ class TensorJacobian:
     """See `Jacobian`."""
 
     def __init__(self, law: Law, ensemble: Ensemble, of: str, engine: Engine) -> None:
-        self._field, self._x = field_at(law, ensemble, engine)
+        field, self._x = field_at(law, ensemble, engine)
         self._space = ensemble.space if of == "drift" and isinstance(ensemble.space, Sphere) else None
-        self._function: Any = self._field.drift if of == "drift" else self._field.attended
+        self._function: Any = field.drift if of == "drift" else field.attended
         leaf = self._x.clone().requires_grad_()
         value = self._function(leaf)
         self._leaf, self._value = leaf, value
@@ -44,7 +44,7 @@ class TensorJacobian:
         """See `Jacobian`."""
         from .jacobian import as_directions
 
-        tensors = torch.as_tensor(as_directions(gradients, tuple(self._x.shape)), device=self._x.device)
+        tensors = torch.as_tensor(np.array(as_directions(gradients, tuple(self._x.shape))), device=self._x.device)
         found = [torch.autograd.grad(self._value, self._leaf, g, retain_graph=True)[0] for g in tensors]
         back = torch.stack(found)
         if self._space is not None:
@@ -55,7 +55,7 @@ class TensorJacobian:
     def _tangents(self, tangents: ArrayLike) -> Any:
         from .jacobian import as_directions
 
-        v = torch.as_tensor(as_directions(tangents, tuple(self._x.shape)), device=self._x.device)
+        v = torch.as_tensor(np.array(as_directions(tangents, tuple(self._x.shape))), device=self._x.device)
         space: Any = self._space
         return v if space is None else space.project(self._x, v)
 
@@ -68,3 +68,16 @@ def field_at(law: Law, ensemble: Ensemble, engine: Engine) -> tuple[Any, Any]:
     x = torch.as_tensor(np.array(ensemble.positions, np.float64), device=field.device)
     return field, x
 
+
+
+def gradient_of_product(
+    law: Law, ensemble: Ensemble, of: str, engine: Engine, image: Array, direction: Array
+) -> Array:
+    """The gradient with respect to the positions of <image, J direction>, replica by replica, of their shape."""
+    field, x = field_at(law, ensemble, engine)
+    leaf = x.requires_grad_()
+    u, v = (torch.as_tensor(np.array(each), device=leaf.device) for each in (image, direction))
+    value = (field.drift if of == "drift" else field.attended)(leaf)
+    (back,) = torch.autograd.grad(value, leaf, u, create_graph=True)
+    (gradient,) = torch.autograd.grad((back * v).sum(), leaf)
+    return gradient.cpu().numpy()
