@@ -42,10 +42,11 @@ class Jacobian(Protocol):
         """J^T g of gradients ([directions,] replicas, tokens, dimension), of the same shape."""
 
 
-def jacobian(law: Law, ensemble: Ensemble, *, of: Of = "drift", **engine: Any) -> Jacobian:
+def jacobian(law: Law, ensemble: Ensemble, *, of: Of = "drift", depth: float = 0.0, **engine: Any) -> Jacobian:
     """The Jacobian of a law at an ensemble.
 
     of     : "drift", P_x f on a sphere and f in R^d, or "attention", f itself with no projection
+    depth  : for a block whose law changes with it
     engine : backend "numba" (dot products under softmax or none, gaussian scores under softmax, with the masks none,
              causal and without-self), "reference" (any score, prior, mask and normalisation but sinkhorn) or "torch" (every law, blocks as well);
              threads and device
@@ -64,7 +65,7 @@ def jacobian(law: Law, ensemble: Ensemble, *, of: Of = "drift", **engine: Any) -
     if chosen.backend == "torch":
         from .tensor import TensorJacobian  # imports torch, which is an extra
 
-        return TensorJacobian(law, ensemble, of, chosen)
+        return TensorJacobian(law, ensemble, of, depth, chosen)
     if isinstance(law, Block):
         raise InvalidInput('the Jacobian of a block needs backend = "torch"')
     if law.gate is not None or law.normalisation.name == "sinkhorn":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 from ...errors import MissingExtra
 from ..backends import Engine
 from ..block import Law, in_force
-from ..block_field import prepare
+from ..block_field import BlockField, prepare
 from ..ensemble import Ensemble
 from ..space import Sphere
+from .jacobian import as_directions
 
 try:
     import torch
@@ -25,10 +27,9 @@ Array = NDArray[np.float64]
 class TensorJacobian:
     """See `Jacobian`."""
 
-    def __init__(self, law: Law, ensemble: Ensemble, of: str, engine: Engine) -> None:
-        field, self._x = field_at(law, ensemble, engine)
+    def __init__(self, law: Law, ensemble: Ensemble, of: str, depth: float, engine: Engine) -> None:
+        self._function, self._x = function_at(law, ensemble, of, depth, engine)
         self._space = ensemble.space if of == "drift" and isinstance(ensemble.space, Sphere) else None
-        self._function: Any = field.drift if of == "drift" else field.attended
         leaf = self._x.clone().requires_grad_()
         value = self._function(leaf)
         self._leaf, self._value = leaf, value
@@ -42,8 +43,6 @@ class TensorJacobian:
 
     def transpose_times(self, gradients: ArrayLike) -> Array:
         """See `Jacobian`."""
-        from .jacobian import as_directions
-
         tensors = torch.as_tensor(np.array(as_directions(gradients, tuple(self._x.shape))), device=self._x.device)
         found = [torch.autograd.grad(self._value, self._leaf, g, retain_graph=True)[0] for g in tensors]
         back = torch.stack(found)
@@ -53,31 +52,28 @@ class TensorJacobian:
         return back.cpu().numpy().reshape(np.shape(gradients))
 
     def _tangents(self, tangents: ArrayLike) -> Any:
-        from .jacobian import as_directions
-
         v = torch.as_tensor(np.array(as_directions(tangents, tuple(self._x.shape))), device=self._x.device)
         space: Any = self._space
         return v if space is None else space.project(self._x, v)
 
 
-def field_at(law: Law, ensemble: Ensemble, engine: Engine) -> tuple[Any, Any]:
-    """The differentiable field of a law at depth 0, in float64, and the positions as a tensor where it computes."""
-    piece, space = in_force(law, 0.0, ensemble.space)
+def function_at(law: Law, ensemble: Ensemble, of: str, depth: float, engine: Engine) -> tuple[Any, Any]:
+    """The drift or attention at a depth as a function of a tensor, in float64, and the positions where it computes."""
+    piece, space = in_force(law, depth, ensemble.space)
     weights: Any = ensemble.weights
     field: Any = prepare(piece, space, weights, ensemble.positions.shape, np.float64, engine)
     x = torch.as_tensor(np.array(ensemble.positions, np.float64), device=field.device)
-    return field, x
-
+    function = field.drift if of == "drift" else field.attended
+    return (partial(function, t=depth) if isinstance(field, BlockField) else function), x
 
 
 def gradient_of_product(
     law: Law, ensemble: Ensemble, of: str, engine: Engine, image: Array, direction: Array
 ) -> Array:
     """The gradient with respect to the positions of <image, J direction>, replica by replica, of their shape."""
-    field, x = field_at(law, ensemble, engine)
+    function, x = function_at(law, ensemble, of, 0.0, engine)
     leaf = x.requires_grad_()
     u, v = (torch.as_tensor(np.array(each), device=leaf.device) for each in (image, direction))
-    value = (field.drift if of == "drift" else field.attended)(leaf)
-    (back,) = torch.autograd.grad(value, leaf, u, create_graph=True)
+    (back,) = torch.autograd.grad(function(leaf), leaf, u, create_graph=True)
     (gradient,) = torch.autograd.grad((back * v).sum(), leaf)
     return gradient.cpu().numpy()
