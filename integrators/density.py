@@ -4,9 +4,9 @@
     v(theta) = V g / Z or V exp(-shift) g,      g = -sum_k (I_{k-1} - I_{k+1}) Im(e^(ik theta) mu_k),
                                                 Z = I_0 + 2 sum_k I_k Re(e^(ik theta) mu_k)
 
-with the Bessel functions I_k at beta Q K r^2. The product v mu is taken on a grid of more than 3/2 as many points as the
-coefficients need. Where the coefficients of highest degree are no longer small, their number is doubled. Source:
-arXiv:2312.10794 for the equation.
+with the Bessel functions I_k at beta Q K r^2. The product v mu is taken on a grid of 3/2 as many points as the
+coefficients need. Where the coefficients of highest degree are no longer small, their number is doubled, and halved
+where it is far more than enough. Source: arXiv:2312.10794 for the equation.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ Array = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 FIRST_DEGREES = 32
 TAIL = 0.75  # of the degrees: what is above is looked at
+IDLE = 1e-2  # of the resolution: where coefficients are below it from TAIL / 2 on, half of them are enough
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def density_flow(
     noise: float = 0.0,
     radius: float = 1.0,
     resolution: float = 1e-10,
-    most_degrees: int = 4096,
+    most_degrees: int = 2048,
     rtol: float = 1e-10,
     atol: float = 1e-13,
 ) -> DensityFlow:
@@ -91,28 +92,28 @@ def density_flow(
             due += 1
         if due == len(times):
             break
-        solver = DOP853(speed, t, y, times[-1], rtol=rtol, atol=atol)
-        while solver.status == "running":
+        solver, degrees = DOP853(speed, t, y, times[-1], rtol=rtol, atol=atol), len(y)
+        while solver.status == "running" and degrees == len(y):
             solver.step()
             if solver.status == "failed" or not np.isfinite(solver.y).all():
                 raise AttndynError(f"the density cannot be followed beyond depth {t:.6g}")
             if _tail(solver.y) > resolution:
-                break  # the step is taken again with more degrees
+                y = _padded(y, 2 * degrees)  # the step is taken again
+                break
             between = solver.dense_output()
             while due < len(times) and times[due] <= solver.t:
                 found.append(CircleDensity(np.concatenate([[1.0], between(times[due])])))
                 due += 1
             t, y = float(solver.t), solver.y.copy()
-        else:
-            continue
-        y = _padded(y, 2 * len(y))
+            if degrees > FIRST_DEGREES and _tail(y, 0.5 * TAIL) < IDLE * resolution:
+                y = y[: degrees // 2]
     return DensityFlow(times, tuple(found))
 
 
 class Velocity:
     """The velocity d theta / dt of tokens in the field of a density, on a grid of angles 2 pi j / points.
 
-    kernel : I_k of degrees 0..., as many as count, times exp(-|kappa|)
+    kernel : (degrees + 1,), I_k exp(-|kappa|) at kappa = beta Q K r^2
     """
 
     def __init__(self, law: Attention, kappa: float, strength: float, degrees: int) -> None:
@@ -160,11 +161,12 @@ def _kernel(law: Any, radius: float) -> tuple[float, float]:
         raise InvalidInput(f"radius must be a positive number; got {radius!r}")
     if not isinstance(law, Attention):
         raise InvalidInput(f"the density's equation is that of an Attention; got {type(law).__name__}")
+    extra = ("prior", "rotary", "gate", "multipliers")
     if not law.plain or law.mask.name != "none" or law.heads != 1:
         raise InvalidInput(
             "the density's equation is for one head of softmax or unnormalised attention of dot products without mask; "
             f"got {law.heads} heads, {law.normalisation.name} of {law.score.name}, mask {law.mask.name}"
-            + "".join(f", {part}" for part in ("prior", "rotary", "gate", "multipliers") if getattr(law, part) is not None)
+            + "".join(f", {part}" for part in extra if getattr(law, part) is not None)
         )
     if any(getattr(law, f"{name}_bias") is not None for name in ("query", "key", "value", "output")):
         raise InvalidInput("the density's equation is for laws without biases")
@@ -185,18 +187,19 @@ def _scalar(name: str, matrix: Any) -> float:
 
 
 def _resolved(y: Complex, resolution: float, most: int, t: float) -> Complex:
-    """The coefficients, without those that are not needed. Raises AttndynError for more than `most` that are."""
-    needed = np.flatnonzero(np.abs(y) > resolution)
-    if len(y) > most or len(needed) and needed[-1] >= most:
+    """The coefficients with as many degrees as the tail needs. Raises AttndynError for more than `most`."""
+    while _tail(y) > resolution and len(y) <= most:
+        y = _padded(y, 2 * len(y))
+    if len(y) > most:
         raise AttndynError(
             f"at depth {t:.6g} tokens are so concentrated that their density needs more than {most} Fourier "
-            "coefficients: end earlier, or give more"
+            "coefficients: end earlier, or allow more (most_degrees)"
         )
-    return y if not len(needed) or needed[-1] < TAIL * len(y) else _padded(y, min(2 * len(y), 2 * most))
+    return y
 
 
-def _tail(y: Complex) -> float:
-    return float(np.abs(y[int(TAIL * len(y)) :]).max())
+def _tail(y: Complex, share: float = TAIL) -> float:
+    return float(np.abs(y[int(share * len(y)) :]).max())
 
 
 def _padded(y: Complex, degrees: int) -> Complex:

@@ -92,7 +92,7 @@ def blow_up(law: Attention, measure: GaussianMeasure) -> float:
     """The depth t* at which the covariance of gaussian tokens becomes infinite, under softmax of dot products, V = c I.
 
     S(t)^-1 = S_0^-1 - c t (A + A^T), A = beta K^T Q, so t* = 1 / (c lambda_max(S_0^(1/2) (A + A^T) S_0^(1/2))); inf
-    where there is none. Raises InvalidInput for another law, whose blow-up has no closed form: `gaussian_flow` finds it.
+    where there is none. Raises InvalidInput for another law, whose blow-up `gaussian_flow` finds.
     """
     check_closed(law)
     parts = law.projections(measure.dimension)

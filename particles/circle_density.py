@@ -1,6 +1,6 @@
 """A density of tokens on the circle, held by its Fourier coefficients.
 
-    mu(theta) = (1 / 2 pi) (1 + 2 Re sum_k mu_k e^(ik theta)),      mu_k = integral of e^(-ik theta) mu = E e^(-ik theta)
+    mu(theta) = (1 / 2 pi) (1 + 2 Re sum_k mu_k e^(ik theta)),      mu_k = E e^(-ik theta), k = 1, 2, ...
 
 It is what the empirical measure of n tokens tends to; the coefficients of tokens are mu_k = sum_j a_j e^(-ik theta_j).
 """
@@ -81,7 +81,9 @@ class CircleDensity:
         """
         m, s = np.asarray(mean, np.float64), np.asarray(covariance, np.float64)
         if m.shape != (2,) or s.shape != (2, 2) or not np.allclose(s, s.T) or np.linalg.eigvalsh(s)[0] <= 0.0:
-            raise InvalidInput("directions of gaussian tokens need a mean (2,) and a positive definite covariance (2, 2)")
+            raise InvalidInput(
+                "directions of gaussian tokens need a mean (2,) and a positive definite covariance (2, 2)"
+            )
         from scipy.special import log_ndtr
 
         precision = np.linalg.inv(s)

@@ -10,7 +10,7 @@ With g(x) = beta (Q x + b_q), P = V S K^T, and one head (several add up, each th
     sinkhorn                  v = V (m + C^T S^-1 (x - m)) + b_v,   C the cross-covariance of the coupling
 
 The coupling of sinkhorn has density exp(beta x^T B y), B = Q^T K, up to functions of x and of y alone. With R = S^(1/2)
-and singular values beta R B R = U D W^T it is C = R U E W^T R, E = D (I - E^2), that is E = 2 D / (I + (I + 4 D^2)^(1/2)).
+and singular values beta R B R = U D W^T, C = R U E W^T R with E = D (I - E^2): E = 2 D / (I + (I + 4 D^2)^(1/2)).
 Source: arXiv:2501.18322, where Gaussian measures are shown to stay Gaussian.
 """
 
