@@ -249,6 +249,10 @@ def test_moments_are_those_of_weighted_tokens():
     errors = moment_errors(tokens, limit)
     assert errors["mean"][0] == 0.0
     assert errors["covariance"][0] == pytest.approx(np.sqrt(2.0**2 + 1.0))  # diag(3, 0) - I
+    more = GaussianMeasure([1.0, 2.0], COVARIANCE).quadrature(4)
+    against = moment_errors(tokens, more)
+    known = moment_errors(tokens, GaussianMeasure([1.0, 2.0], COVARIANCE))
+    np.testing.assert_allclose([*against.values()], [*known.values()], rtol=1e-13)
     turned = Ensemble(np.array([[0.0, 1.0]]), Sphere(2))
     found = moment_errors(turned, CircleDensity.poisson(0.5))
     assert (found["first"][0], found["second"][0]) == pytest.approx((abs(-1j - 0.5), 1.25))
@@ -257,6 +261,8 @@ def test_moments_are_those_of_weighted_tokens():
 def test_limits_of_another_space_are_refused():
     plane, circle = Ensemble.gaussian(Euclidean(2), 8), Ensemble.uniform(Sphere(2), 8)
     gaussian, density = GaussianMeasure([0.0, 0.0], np.eye(2)), CircleDensity.uniform()
+    with pytest.raises(InvalidInput, match="in their space"):
+        moment_errors(plane, circle)
     for wrong in (
         lambda: moment_errors(plane, density),
         lambda: moment_errors(circle, gaussian),
