@@ -123,18 +123,18 @@ def test_noise_is_heat():
 
 
 @pytest.mark.parametrize(
-    "beta, kappa, normalisation, order",
+    "beta, kappa, normalisation, depth, order",
     [
-        (0.0, 0.3, "softmax", 0.773129625370),
-        (1.0, 0.3, "softmax", 0.714577934512),
-        (4.0, 0.1, "softmax", 0.913136127880),
-        (1.0, 0.3, "none", 0.892537676148),
+        (0.0, 0.3, "softmax", 40.0, 0.773129625370),
+        (1.0, 0.3, "softmax", 50.0, 0.714577934512),
+        (4.0, 0.1, "softmax", 40.0, 0.913136127880),
+        (1.0, 0.3, "none", 40.0, 0.892537676148),
     ],
 )
-def test_stationary_densities_with_noise(beta, kappa, normalisation, order):
+def test_stationary_densities_with_noise(beta, kappa, normalisation, depth, order):
     law = Attention(beta=beta, normalisation=normalisation)
-    end = density_flow(law, CircleDensity([1.0, 0.48]), 50.0, noise=kappa, resolution=1e-9, rtol=1e-8)[-1]
-    assert end.order == pytest.approx(order, abs=2e-7)
+    end = density_flow(law, CircleDensity([1.0, 0.48]), depth, noise=kappa, resolution=1e-9, rtol=1e-8)[-1]
+    assert end.order == pytest.approx(order, abs=2e-8)
 
 
 @pytest.mark.parametrize(
