@@ -132,19 +132,22 @@ class CircleDensity:
             raise InvalidInput("levels must lie between 0 and 1")
         grid = np.linspace(0.0, 2.0 * np.pi, 16 * len(self.coefficients) + 1025)
         heights = np.maximum.accumulate(self.distribution(grid))
-        at = np.clip(np.searchsorted(heights, level, side="right") - 1, 0, len(grid) - 2)
-        low, high = grid[at], grid[at + 1]
-        theta = np.interp(level, heights, grid)
+        goal = level.ravel()
+        at = np.clip(np.searchsorted(heights, goal, side="right") - 1, 0, len(grid) - 2)
+        low, high, theta = grid[at], grid[at + 1], np.interp(goal, heights, grid)
+        open_ = np.arange(goal.size)
         for _ in range(60):
-            gap = self.distribution(theta) - level
-            low, high = np.where(gap <= 0.0, theta, low), np.where(gap >= 0.0, theta, high)
-            slope = self.values(theta)
-            newton = theta - np.divide(gap, slope, out=np.full_like(gap, np.inf), where=slope > 0.0)
-            following = np.where((newton >= low) & (newton <= high), newton, 0.5 * (low + high))
-            if np.abs(following - theta).max(initial=0.0) < 1e-14:
+            here = theta[open_]
+            gap = self.distribution(here) - goal[open_]
+            low[open_], high[open_] = np.where(gap <= 0.0, here, low[open_]), np.where(gap >= 0.0, here, high[open_])
+            slope = self.values(here)
+            newton = here - np.divide(gap, slope, out=np.full_like(gap, np.inf), where=slope > 0.0)
+            inside = (newton >= low[open_]) & (newton <= high[open_])
+            theta[open_] = np.where(inside, newton, 0.5 * (low[open_] + high[open_]))
+            open_ = open_[(np.abs(gap) > 4e-16) & (np.abs(theta[open_] - here) > 1e-13)]
+            if not open_.size:
                 break
-            theta = following
-        return theta
+        return theta.reshape(level.shape)
 
     def tokens(self, tokens: int, radius: float = 1.0) -> Ensemble:
         """Tokens at the quantiles (j + 1/2) / tokens, (1, tokens, 2): the nearest in W1 that so many come."""
