@@ -1,19 +1,31 @@
 """How an ensemble moves: methods, step control, events, and the loop that all of them share."""
 
 from . import events
+from .fixed_point import FixedPoint, fixed_point
 from .integrate import integrate
+from .layer_bound import LayerBound, layer_bound
+from .layer_map import LayerMap, spectral_radius
 from .lyapunov import LyapunovExponents, lyapunov_exponents
 from .methods import METHODS, SPLITTING_METHODS, method_of
+from .several_starts import Starts, several_starts
 from .solution import Solution, Statistics
 
 __all__ = [
     "METHODS",
     "SPLITTING_METHODS",
+    "FixedPoint",
+    "LayerBound",
+    "LayerMap",
     "LyapunovExponents",
     "Solution",
+    "Starts",
     "Statistics",
     "events",
+    "fixed_point",
     "integrate",
+    "layer_bound",
     "lyapunov_exponents",
     "method_of",
+    "several_starts",
+    "spectral_radius",
 ]

@@ -1,12 +1,12 @@
-"""Three iterations for x = g(x): Picard, Anderson acceleration, Newton-Krylov. They share what is kept of them, `Trace`.
+"""Three iterations for x = g(x): Picard, Anderson acceleration, Newton-Krylov. They share what they keep, a `Trace`.
 
     picard         x <- g(x), what the infinitely deep network does; cycles are found by Brent's method, of any length
-    anderson       x <- x + b r - (dX + b dR) c, r = g(x) - x, c the least squares solution of dR c = r over the last moves
-                   dX and changes dR of r (type II, by QR). Where the residual grows, it goes back to the best point
+    anderson       x <- x + b r - (dX + b dR) c, r = g(x) - x, with c the least squares solution of dR c = r over the
+                   last moves dX and changes dR of r (type II, by QR); back to the best point where the residual grows
     newton-krylov  Newton's method for g(x) - x = 0, its linear systems solved by Krylov spaces (scipy)
 
-Source: D. G. Anderson, J. ACM 12 (1965) 547; H. F. Walker, P. Ni, SIAM J. Numer. Anal. 49 (2011) 1715; R. P. Brent, BIT 20
-(1980) 176; D. A. Knoll, D. E. Keyes, J. Comput. Phys. 193 (2004) 357.
+Source: D. G. Anderson, J. ACM 12 (1965) 547; H. F. Walker, P. Ni, SIAM J. Numer. Anal. 49 (2011) 1715; R. P. Brent,
+BIT 20 (1980) 176; D. A. Knoll, D. E. Keyes, J. Comput. Phys. 193 (2004) 357.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class Trace:
     tolerance : |g(x) - x| at which x counts as fixed, relative to the largest of |x| and `size`
     most      : evaluations of g                    measure : the norm in which quotients are measured
     spread    : the distance of x from consensus, all tokens at their mean
+    watch     : called with (k, x_k)
     """
 
     g: Callable[[Array], Array]
@@ -40,6 +41,7 @@ class Trace:
     size: float
     measure: Callable[[Array], float]
     spread: Callable[[Array], float]
+    watch: Callable[[int, Array], None] = lambda k, x: None
     residuals: list[float] = field(default_factory=list)
     factors: list[float] = field(default_factory=list)
     spreads: list[float] = field(default_factory=list)
@@ -59,12 +61,13 @@ class Trace:
         return self.g(x)
 
     def over(self, x: Array) -> bool:
-        """Evaluate g at an iterate and keep its `image`; whether the iteration is at its end, for the reason in `status`."""
+        """Evaluate g at an iterate, keep its `image`; whether the iteration is at its end, for the reason `status`."""
         return self.note(x, self.evaluate(x))
 
     def note(self, x: Array, image: Array) -> bool:
         """As `over`, for an iterate whose image is known."""
         scale = self.scale(x)
+        self.watch(len(self.residuals), x)
         if self._last is not None:
             before, its_image = self._last
             reliable = float(np.linalg.norm(x - before)) > RELIABLE * np.finfo(np.float64).eps * scale
@@ -79,6 +82,10 @@ class Trace:
         elif self.evaluations >= self.most:
             self.status = f"not converged: most = {self.most} evaluations were made"
         return bool(self.status)
+
+    def last(self, start: Array) -> Array:
+        """The last iterate, or where there is none yet the start."""
+        return start if self._last is None else self._last[0]
 
     def returned(self, kept: Array, after: int) -> bool:
         """Whether the last image is back at a point kept so many evaluations ago, and not only slow."""
@@ -107,9 +114,9 @@ def picard(trace: Trace, x: Array) -> Array:
 def anderson(trace: Trace, x: Array, memory: int) -> Array:
     """Anderson acceleration over so many moves; the last x.
 
-    Where the residual has more than doubled since its best, or did not improve for as many iterations as fill the memory
-    twice, it forgets all moves and makes a Picard step from the best point, the next time half of one, and so on: a
-    contraction is then solved in any case.
+    Where the residual has more than doubled since its best, or did not improve for as many iterations as fill the
+    memory twice, it forgets all moves and makes a Picard step from the best point, the next time half of one, and so
+    on: a contraction is then solved in any case.
     """
     moves: list[Array] = []
     changes: list[Array] = []
@@ -137,7 +144,7 @@ def anderson(trace: Trace, x: Array, memory: int) -> Array:
 
 
 def _least_squares(moves: list[Array], changes: list[Array], r: Array) -> tuple[list[Array], list[Array], Array]:
-    """c with the least |r - changes c|, by QR; the oldest columns are dropped as long as the rest is ill-conditioned."""
+    """c with the least |r - changes c|, by QR; the oldest columns are dropped while the rest is ill-conditioned."""
     while changes:
         q, triangle = np.linalg.qr(np.column_stack(changes))
         if np.linalg.cond(triangle) <= MOST_DROPPED:
@@ -150,7 +157,7 @@ class _Over(Exception):
     """The trace has seen enough."""
 
 
-def newton_krylov(trace: Trace, x: Array, krylov: str = "lgmres") -> Array:
+def newton_krylov(trace: Trace, x: Array) -> Array:
     """Newton's method with inexact solves, from scipy; the last x, or where it breaks down the best there was.
 
     An iteration is a step of Newton's; the evaluations for the directions of the Krylov spaces count as well.
@@ -176,7 +183,7 @@ def newton_krylov(trace: Trace, x: Array, krylov: str = "lgmres") -> Array:
     goal = trace.tolerance * trace.size
     try:
         # no tolerance of scipy's is to end it before the trace does
-        solve(residual, x, method=krylov, f_tol=goal, tol_norm=np.linalg.norm, callback=look, maxiter=trace.most)
+        solve(residual, x, f_tol=goal, tol_norm=np.linalg.norm, callback=look, maxiter=trace.most)
     except _Over:
         pass
     except (NoConvergence, ValueError, ArithmeticError, np.linalg.LinAlgError) as error:

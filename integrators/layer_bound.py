@@ -5,12 +5,12 @@ With L = Lip(f) on a ball of radius R, F = the largest |f| on it, h the step, u 
     R^d, x <- h f(x) + u         h L, on the ball with max|u_i| + h F(R) <= R, which a layer maps to itself:
                                  R = max|u_i| / (1 - h |V|); without u, on that of the tokens, if h |V| <= 1
     R^d, x <- x + h f(x) + u     1 + h L at most: never below 1
-    sphere of radius R           (s + h L) R / m, m = max(min|u_i| - s R - h F, s R - h F - max|u_i|) > 0 the least length
-                                 before the retraction, s = 1 with the residual connection, else 0
+    sphere of radius R           (s + h L) R / m, with m = max(min|u_i| - s R - h F, s R - h F - max|u_i|) > 0 the
+                                 least length before the retraction, s = 1 with the residual connection, else 0
 
-Below 1 there is one fixed point, and every start leads to it (Banach). Without u in R^d it is trivial, all tokens at the
-origin, for a measure at one point stays at one point: h |V| < 1 suffices, since then the largest |x_i| shrinks by it. The
-bound is then that of W1 between measures where the law has one. Source: arXiv:2007.02876.
+Below 1 there is one fixed point, and every start leads to it (Banach). Without u in R^d it is trivial, all tokens at
+the origin, for a measure at one point stays at one point: h |V| < 1 suffices, since then the largest |x_i| shrinks by
+it. The bound is then that of W1 between measures where the law has one. Source: arXiv:2007.02876.
 """
 
 from __future__ import annotations
@@ -68,7 +68,9 @@ def layer_bound(
     Raises InvalidInput, which says the hypothesis that fails, where there is none.
     """
     if isinstance(law, Block) and not law.is_attention:
-        raise InvalidInput("the bounds are those of attention: this block has a feed-forward map or normalisation as well")
+        raise InvalidInput(
+            "the bounds are those of attention: this block has a feed-forward map or normalisation as well"
+        )
     attention, weights = attention_of(law), np.ravel(np.asarray(ensemble.weights, np.float64))
     lengths = np.zeros(1) if injection is None else np.linalg.norm(injection[0], axis=-1)
     if isinstance(ensemble.space, Sphere):
@@ -109,7 +111,9 @@ def _to_the_origin(here: Setting, ensemble: Ensemble, step: float) -> LayerBound
     radius = float(np.linalg.norm(ensemble.positions, axis=-1).max())
     grown = step * here.largest(1.0)
     if here.law.normalisation.name == "none" or grown > 1.0:
-        raise InvalidInput(f"no ball is mapped to itself: h |V| = {grown:.4g} must be at most 1, and rows must sum to 1")
+        raise InvalidInput(
+            f"no ball is mapped to itself: h |V| = {grown:.4g} must be at most 1, and rows must sum to 1"
+        )
     if radius == 0.0:
         raise InvalidInput("all tokens are at the origin, which is a fixed point: there is no ball to speak of")
     assert here.weights is not None

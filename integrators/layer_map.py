@@ -3,19 +3,19 @@
     attention      x <- retract(residual x + h f(x) + u)
     a block        its parts one after another as in `Layers`, and u is added to what the last of them does
 
-u is the injected input of a deep equilibrium network (arXiv:1909.01377), one vector a token, the same at every layer. On a
-sphere retract is post-layer-normalisation, in R^d it is nothing.
+u is the injected input of a deep equilibrium network (arXiv:1909.01377), one vector a token, the same at every layer. On
+a sphere retract is post-layer-normalisation, in R^d it is nothing.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InvalidInput
-from ..particles.backends import Engine
+from ..particles.backends import Engine, EngineOptions
 from ..particles.block import Block, Law, attention_of
 from ..particles.block_field import prepare
 from ..particles.ensemble import Ensemble
@@ -23,6 +23,7 @@ from .arithmetic import arithmetic_of
 from .maps import Layers
 
 Array = NDArray[np.float64]
+DENSE = 300  # components up to which all of them are differentiated
 DEPTH_DEPENDENT = ("sqrt", "mix")  # the norms whose layers are not all the same map
 
 
@@ -66,18 +67,56 @@ class LayerMap:
         with np.errstate(all="ignore"):
             x = self._arithmetic.load(np.asarray(self.space.retract(positions.reshape(self.shape)), np.float64))
             self._layers.attempt(0.0, self.step, x)
-        return np.array(self._arithmetic.host(self._layers.moved)).reshape(positions.shape)
+        return np.array(self._arithmetic.host(self._layers.moved), np.float64).reshape(positions.shape)
+
+
+def spectral_radius(
+    law: Law,
+    ensemble: Ensemble,
+    *,
+    step: float = 1.0,
+    residual: bool = False,
+    injection: ArrayLike | None = None,
+    **engine: Unpack[EngineOptions],
+) -> float:
+    """The spectral radius of the derivative of the layer at a point: below 1 the network reaches it from near starts.
+
+    Above 1 it leaves it, and 1 is that of a point among others, as every consensus with V = I. By central differences,
+    of all components where these are at most 300, else by Arnoldi's method (scipy). Raises InvalidInput as `fixed_point`.
+    """
+    options: Any = {"step": step, "residual": residual, "injection": injection, "engine": Engine(**engine)}
+    layer = LayerMap(law, ensemble, **options)
+    x = np.array(ensemble.positions, np.float64).ravel()
+    length = np.cbrt(np.finfo(np.float64).eps) * max(float(np.abs(x).max()), 1e-3)
+
+    def along(v: Array) -> Array:
+        v = np.ravel(v)
+        h = length / max(float(np.abs(v).max()), 1e-300)
+        return (layer(x + h * v) - layer(x - h * v)) / (2.0 * h)
+
+    if x.size <= DENSE:
+        matrix = np.column_stack([along(v) for v in np.eye(x.size)])
+        return float(np.abs(np.linalg.eigvals(matrix)).max())
+    from scipy.sparse.linalg import LinearOperator, eigs
+
+    start = np.random.default_rng(0).standard_normal(x.size)
+    operator = LinearOperator((x.size, x.size), matvec=along, dtype=np.float64)
+    return float(np.abs(eigs(operator, k=1, v0=start, tol=1e-8, return_eigenvectors=False)).max())
 
 
 def _check(law: Law, ensemble: Ensemble, step: float, engine: Engine) -> None:
     if not isinstance(law, Law):
-        raise InvalidInput(f"law must be one law, an Attention or a Block, that all layers share; got {type(law).__name__}")
+        raise InvalidInput(
+            f"law must be one law, an Attention or a Block, that all layers share; got {type(law).__name__}"
+        )
     if isinstance(law, Block) and law.norm in DEPTH_DEPENDENT:
         raise InvalidInput(f'norm must not depend on depth: the layers of "{law.norm}" are not all the same map')
     if attention_of(law).multipliers is not None:
         raise InvalidInput("multipliers are drawn anew at every layer: there is no one map to be iterated")
     if ensemble.replicas != 1:
-        raise InvalidInput(f"ensemble must have one replica; got {ensemble.replicas}: see several_starts for many starts")
+        raise InvalidInput(
+            f"ensemble must have one replica; got {ensemble.replicas}: see several_starts for many starts"
+        )
     if isinstance(step, bool) or not isinstance(step, (int, float, np.number)) or not 0 < step < np.inf:
         raise InvalidInput(f"step must be a positive number; got {step!r}")
     if engine.processes > 1:
