@@ -200,7 +200,7 @@ def _told(
 
 
 def _kind(trace: Trace, x: Array, near: float, rank: int, bound: LayerBound | None) -> str:
-    agree = trace.spread(x.ravel()) <= near
+    agree = len(x) > 1 and trace.spread(x.ravel()) <= near
     if trace.period is not None:
         return trace.status
     if trace.status != "converged":
@@ -211,7 +211,7 @@ def _kind(trace: Trace, x: Array, near: float, rank: int, bound: LayerBound | No
         return "unique by the bound"
     if agree:
         return "consensus"
-    return "rank one" if rank == 1 else "fixed, not known to be unique"
+    return "rank one" if rank == 1 < min(x.shape) else "fixed, not known to be unique"
 
 
 def _limit(factors: Array) -> float:

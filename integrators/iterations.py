@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 CYCLE = 1e6  # by how much a cycle's moves exceed the tolerance: else it may be a fixed point that is reached slowly
-RELIABLE = 1e4  # roundings of the tokens' size that a move must have for its quotient to be measured
+RELIABLE = 1e5  # roundings of the tokens that a move must exceed for its quotient to be measured
 GROWTH, MOST_DROPPED = 2.0, 1e10  # of the residual before Anderson goes back; the condition of its least squares
 LEAST_MIXING = 1.0 / 64.0
 
@@ -70,7 +70,8 @@ class Trace:
         self.watch(len(self.residuals), x)
         if self._last is not None:
             before, its_image = self._last
-            reliable = float(np.linalg.norm(x - before)) > RELIABLE * np.finfo(np.float64).eps * scale
+            rounding = np.finfo(np.float64).eps * max(float(np.linalg.norm(z)) for z in (x, before, image, its_image))
+            reliable = float(np.linalg.norm(x - before)) > RELIABLE * rounding
             self.factors.append(self.measure(image - its_image) / self.measure(x - before) if reliable else np.nan)
         self.image, self._last = image, (x, image)
         self.residuals.append(float(np.linalg.norm(image - x)))

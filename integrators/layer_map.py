@@ -3,7 +3,7 @@
     attention      x <- retract(residual x + h f(x) + u)
     a block        its parts one after another as in `Layers`, and u is added to what the last of them does
 
-u is the injected input of a deep equilibrium network (arXiv:1909.01377), one vector a token, the same at every layer. On
+u is the injected input of a deep equilibrium network (arXiv:1909.01377), one vector a token, the same at all layers. On
 a sphere retract is post-layer-normalisation, in R^d it is nothing.
 """
 
@@ -81,7 +81,7 @@ def spectral_radius(
 ) -> float:
     """The spectral radius of the derivative of the layer at a point: below 1 the network reaches it from near starts.
 
-    Above 1 it leaves it, and 1 is that of a point among others, as every consensus with V = I. By central differences,
+    Above 1 it leaves it, and 1 is that of a point among others, as a consensus with V = I. By central differences,
     of all components where these are at most 300, else by Arnoldi's method (scipy). Raises InvalidInput as `fixed_point`.
     """
     options: Any = {"step": step, "residual": residual, "injection": injection, "engine": Engine(**engine)}
