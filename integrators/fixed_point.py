@@ -227,6 +227,7 @@ def _bound(layer: LayerMap, ensemble: Ensemble) -> LayerBound:
 
 
 def check_options(method: str, tolerance: float, most: int, memory: int) -> None:
+    """Raise InvalidInput for options of `fixed_point` out of range."""
     if method not in ITERATIONS:
         raise InvalidInput(f"method must be one of {', '.join(ITERATIONS)}; got {method!r}")
     if not (isinstance(tolerance, (int, float, np.number)) and LEAST_TOLERANCE <= tolerance < 1.0):
@@ -236,5 +237,6 @@ def check_options(method: str, tolerance: float, most: int, memory: int) -> None
 
 
 def check_count(name: str, value: Any) -> None:
+    """Raise InvalidInput unless the value is an integer of at least 1."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise InvalidInput(f"{name} must be an integer of at least 1; got {value!r}")

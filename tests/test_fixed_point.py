@@ -1,5 +1,7 @@
 """The infinitely deep network: oracles 7.5, 8.3, 9.4 and 1.3, the bound beside the measured factors, the iterations."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from attndyn.errors import InvalidInput
@@ -66,6 +68,13 @@ def test_oracle_7_5_contraction_along_the_way(certified):
     assert found.factor == pytest.approx(0.306, abs=1e-3)
     # the limit of the factors is an eigenvalue's, which they have not yet reached
     assert found.factor < spectral_radius(law, found.ensemble, injection=u) == pytest.approx(0.3196396, abs=1e-6)
+
+
+def test_single_precision_tokens_are_computed_in_double(certified):
+    law, start, u = certified
+    found = fixed_point(law, start.at(start.positions.astype(np.float32)), injection=u)
+    assert found.positions.dtype == np.float64
+    np.testing.assert_allclose(found.positions, fixed_point(law, start, injection=u).positions, rtol=0, atol=1e-11)
 
 
 def test_the_certified_error_holds(certified):
@@ -145,7 +154,7 @@ def test_oracle_7_5_consensus_in_the_hull(oracle_tokens, backend):
     end = found.positions[0, 0]
     mix = linprog(np.zeros(6), A_eq=np.vstack([start.T, np.ones(6)]), b_eq=[*end, 1.0], bounds=(0, None))
     assert mix.success
-    for x, following in zip(states[:-1], states[1:], strict=True):
+    for x, following in pairwise(states):
         p = softmax_weights(x, 2.0 * np.eye(3))
         dobrushin = 0.5 * np.abs(p[:, None] - p).sum(axis=-1).max()
         apart, then = (np.linalg.norm(y[:, None] - y, axis=-1).max() for y in (x, following))
@@ -505,6 +514,8 @@ def test_on_a_sphere_a_strong_input_makes_a_contraction_even_with_residual(oracl
         (Attention(value=1.5), {}, r"h \|V\| = 1.5 must be at most 1"),
         (Attention(value=0.5), {"residual": True}, "never below 1"),
         (Attention(value=0.5, normalisation="linear"), {"injection": np.ones((4, 2))}, "linear"),
+        (Attention(beta=900.0, value=0.5, normalisation="none"), {}, "rows must sum to 1"),
+        (Attention(beta=5.0, normalisation="none"), {"injection": np.ones((4, 2))}, "grows beyond every one"),
         (Block(Attention(), norm="pre"), {}, "normalisation"),
     ],
 )
