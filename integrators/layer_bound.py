@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InvalidInput
 from ..particles.attention import Attention
@@ -28,6 +28,7 @@ from ..particles.ensemble import Ensemble
 from ..particles.regularity.bounds import Bound, bounds
 from ..particles.regularity.setting import Setting, setting
 from ..particles.space import Euclidean, Sphere
+from .layer_map import as_injection
 
 Array = NDArray[np.float64]
 
@@ -61,25 +62,28 @@ class LayerBound:
 
 
 def layer_bound(
-    law: Law, ensemble: Ensemble, *, step: float = 1.0, residual: bool = False, injection: Array | None = None
+    law: Law, ensemble: Ensemble, *, step: float = 1.0, residual: bool = False, injection: ArrayLike | None = None
 ) -> LayerBound:
     """The smallest bound that the theory has for one layer of step h on the tokens of an ensemble of one replica.
 
+    injection : u, (tokens, dimension), or None
+
     Raises InvalidInput, which says the hypothesis that fails, where there is none.
     """
+    if ensemble.replicas != 1:
+        raise InvalidInput(f"ensemble must have one replica; got {ensemble.replicas}")
+    u = None if injection is None else as_injection(injection, ensemble.positions.shape)
     if isinstance(law, Block) and not law.is_attention:
         raise InvalidInput(
             "the bounds are those of attention: this block has a feed-forward map or normalisation as well"
         )
     with np.errstate(over="ignore"):  # beyond float64 a bound is inf
-        return _of_attention(attention_of(law), ensemble, step, residual, injection)
+        return _of_attention(attention_of(law), ensemble, step, residual, u)
 
 
-def _of_attention(
-    attention: Attention, ensemble: Ensemble, step: float, residual: bool, injection: Array | None
-) -> LayerBound:
+def _of_attention(attention: Attention, ensemble: Ensemble, step: float, residual: bool, u: Array | None) -> LayerBound:
     weights = np.ravel(np.asarray(ensemble.weights, np.float64))
-    lengths = np.zeros(1) if injection is None else np.linalg.norm(injection[0], axis=-1)
+    lengths = np.zeros(1) if u is None else np.linalg.norm(u[0], axis=-1)
     if isinstance(ensemble.space, Sphere):
         return _on_sphere(attention, ensemble.space, weights, step, residual, lengths)
     if residual:

@@ -49,7 +49,7 @@ class LayerMap:
         _check(law, ensemble, step, engine)
         self.law, self.space, self.step, self.residual = law, ensemble.space, float(step), residual
         self.shape, self.evaluations = ensemble.positions.shape, 0
-        self.injection = None if injection is None else _as_injection(injection, self.shape)
+        self.injection = None if injection is None else as_injection(injection, self.shape)
         weights: Any = ensemble.weights
         field = prepare(law, self.space, weights, self.shape, np.float64, engine)
         self._arithmetic = arithmetic_of(field, engine)
@@ -125,7 +125,8 @@ def _check(law: Law, ensemble: Ensemble, step: float, engine: Engine) -> None:
         raise InvalidInput(f"fixed points are sought in one process; got processes = {engine.processes}")
 
 
-def _as_injection(injection: ArrayLike, shape: tuple[int, ...]) -> Array:
+def as_injection(injection: ArrayLike, shape: tuple[int, ...]) -> Array:
+    """u as an array of this shape, (1, tokens, dimension). Raises InvalidInput for another shape or NaN."""
     u = np.asarray(injection, np.float64)
     if u.shape not in (shape, shape[1:]):
         raise InvalidInput(f"injection must have the shape (tokens, dimension) = {shape[1:]}; got {u.shape}")

@@ -480,7 +480,7 @@ def bounded_layers():
 @pytest.mark.parametrize("case", list(bounded_layers()), ids=range(12))
 def test_no_pair_of_ensembles_comes_nearer_less_than_the_bound_says(case):
     law, start, u, residual = case
-    found = layer_bound(law, start, residual=residual, injection=u[None])
+    found = layer_bound(law, start, residual=residual, injection=u)
     layer = LayerMap(law, start, residual=residual, injection=u, engine=Engine(backend="reference"))
     generator, space = np.random.default_rng(0), start.space
     weights, radius = np.ravel(start.weights), min(found.radius, 5.0)
