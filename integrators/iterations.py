@@ -1,8 +1,8 @@
 """Three iterations for x = g(x): Picard, Anderson acceleration, Newton-Krylov. They share what they keep, a `Trace`.
 
     picard         x <- g(x), what the infinitely deep network does; cycles are found by Brent's method, of any length
-    anderson       x <- x + b r - (dX + b dR) c, r = g(x) - x, with c the least squares solution of dR c = r over the
-                   last moves dX and changes dR of r (type II, by QR); back to the best point where the residual grows
+    anderson       x <- x + r - (dX + dR) c, r = g(x) - x, with c the least squares solution of dR c = r over the last
+                   moves dX and changes dR of r (type II, by QR); back to the best point where the residual grows
     newton-krylov  Newton's method for g(x) - x = 0, its linear systems solved by Krylov spaces (scipy)
 
 Source: D. G. Anderson, J. ACM 12 (1965) 547; H. F. Walker, P. Ni, SIAM J. Numer. Anal. 49 (2011) 1715; R. P. Brent,
@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 CYCLE = 1e6  # by how much a cycle's moves exceed the tolerance: else it may be a fixed point that is reached slowly
 RELIABLE = 1e5  # roundings of the tokens that a move must exceed for its quotient to be measured
-GROWTH, MOST_DROPPED = 2.0, 1e10  # of the residual before Anderson goes back; the condition of its least squares
-LEAST_MIXING = 1.0 / 64.0
+GROWTH, PATIENCE = 1e3, 10  # of the residual, and memories full of moves, before Anderson goes back
+MOST_DROPPED = 1e10  # the condition of its least squares
 
 
 @dataclass
@@ -115,32 +115,36 @@ def picard(trace: Trace, x: Array) -> Array:
 def anderson(trace: Trace, x: Array, memory: int) -> Array:
     """Anderson acceleration over so many moves; the last x.
 
-    Where the residual has more than doubled since its best, or did not improve for as many iterations as fill the
-    memory twice, it forgets all moves and makes a Picard step from the best point, the next time half of one, and so
-    on: a contraction is then solved in any case.
+    Where the residual is a thousand times its best, or did not improve for as many iterations as fill the memory ten
+    times, it forgets all moves and goes on from the best point by a Picard step, the next time by two, four, ...: what
+    Picard iteration solves from every start is then solved in any case.
     """
+    memory = min(memory, x.size)  # more moves than components are not independent
     moves: list[Array] = []
     changes: list[Array] = []
-    best, best_size, stale, mixing = (x, x), np.inf, 0, 1.0
+    best, best_size, stale = x, np.inf, 0
+    plain, stretch = 0, 1  # Picard steps that are due, and how many the next time
     before: tuple[Array, Array] | None = None
     while not trace.over(x):
         r, size = trace.image - x, trace.residuals[-1]
         stale = 0 if size < best_size else stale + 1
         if size < best_size:
-            best, best_size, mixing = (x, r), size, min(1.0, 2.0 * mixing)
-        if size > GROWTH * best_size or stale > 2 * memory:
-            moves, changes, before, stale = [], [], None, 0
-            x = best[0] + mixing * best[1]
-            mixing = max(0.5 * mixing, LEAST_MIXING)
+            best, best_size = trace.image, size
+        if plain > 0:
+            x, plain, stale = trace.image, plain - 1, 0
+            continue
+        if size > GROWTH * best_size or stale > PATIENCE * memory:
+            moves, changes, before = [], [], None
+            x, plain, stretch, stale = best, stretch - 1, 2 * stretch, 0
             continue
         if before is not None:
             moves, changes = [*moves, x - before[0]][-memory:], [*changes, r - before[1]][-memory:]
         before = (x, r)
-        x = x + mixing * r
+        x = trace.image
         if changes:
             moves, changes, coefficients = _least_squares(moves, changes, r)
             for move, change, c in zip(moves, changes, coefficients, strict=True):
-                x = x - c * (move + mixing * change)
+                x = x - c * (move + change)
     return x
 
 

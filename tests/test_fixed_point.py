@@ -9,7 +9,7 @@ from attndyn.integrators import LayerMap, fixed_point, integrate, layer_bound, s
 from attndyn.particles import Attention, Block, Ensemble, Euclidean, FeedForward, Sphere
 from attndyn.particles.backends import Engine
 from attndyn.particles.multipliers import Multipliers
-from scipy.optimize import linprog
+from scipy.optimize import brentq, linprog
 
 both = pytest.mark.parametrize("backend", ["numba", "reference"])
 PICARD, ANDERSON, NEWTON = "picard", "anderson", "newton-krylov"
@@ -363,6 +363,40 @@ def test_anderson_solves_a_linear_problem_in_as_many_moves_as_it_has_directions(
     np.testing.assert_allclose(found.positions[0], [[10.0, 1 / 1.8, 2.0]], rtol=1e-11)
     assert found.evaluations <= 6
     assert found.kind == "fixed, not known to be unique"  # the bound does not see that one token's attention is linear
+
+
+def test_anderson_of_fewer_directions_than_moves():
+    """A pair +-x e, u = +-0.2 e: x <- x tanh(beta x^2) + 0.2 in one direction, so all moves are parallel."""
+    u = np.array([[0.2, 0.0, 0.0], [-0.2, 0.0, 0.0]])
+    start = Ensemble(3.0 * u, Euclidean(3))
+    found = fixed_point(Attention(beta=1.0), start, injection=u, method=ANDERSON)
+    x = brentq(lambda x: x * np.tanh(x**2) + 0.2 - x, 0.0, 0.5, xtol=1e-15)
+    np.testing.assert_allclose(found.positions[0], u / 0.2 * x, rtol=0, atol=1e-11)
+    assert found.converged
+
+
+def a_hard_layer():
+    """Sharp attention in the plane, ten tokens: Anderson acceleration alone goes about its fixed points for ever."""
+    generator = np.random.default_rng(3)
+    for number in range(28):
+        n, d = int(generator.integers(2, 20)), int(generator.integers(2, 6))
+        if number % 2:
+            value = generator.standard_normal((d, d))
+            value *= generator.uniform(0.5, 0.99) / np.linalg.norm(value, 2)
+            u = generator.standard_normal((n, d)) * generator.uniform(0.1, 1)
+            law, start = Attention(beta=generator.uniform(0.1, 20), value=value), generator.standard_normal((n, d))
+        else:
+            generator.standard_normal((n, d))
+            generator.uniform(0.1, 10), generator.choice([1.0, -1.0]), generator.uniform(0.05, 2)
+            generator.standard_normal((n, d))
+    return law, Ensemble(start, Euclidean(d)), u
+
+
+def test_anderson_goes_back_where_it_does_not_advance():
+    law, start, u = a_hard_layer()
+    found = fixed_point(law, start, injection=u, method=ANDERSON, most=600)
+    assert found.converged
+    assert fixed_point(law, start, injection=u, most=600).converged
 
 
 def test_anderson_finds_what_picard_circles_around():
