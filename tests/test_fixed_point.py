@@ -375,6 +375,15 @@ def test_anderson_of_fewer_directions_than_moves():
     assert found.converged
 
 
+def test_anderson_keeps_no_more_moves_than_there_are_components(oracle_tokens):
+    law, u = Attention(beta=3.0, value=0.9 * rotation(1.0)), oracle_tokens(2, 2)
+    start = Ensemble(u, Euclidean(2))
+    found = fixed_point(law, start, injection=u, method=ANDERSON, memory=10)
+    assert found.converged
+    assert found.iterations > 6
+    np.testing.assert_allclose(found.positions, fixed_point(law, start, injection=u).positions, rtol=0, atol=1e-10)
+
+
 def a_hard_layer():
     """Sharp attention in the plane, ten tokens: Anderson acceleration alone goes about its fixed points for ever."""
     generator = np.random.default_rng(3)
