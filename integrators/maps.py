@@ -23,6 +23,7 @@ class Layers:
     kicks    : with noise x <- retract(x + h f(x) + P_x dW), whose mean step without attention on the unit sphere is the
                factor E[(1 + 2 kappa h chi^2_{d-1})^(-1/2)]
     root     : whether the update is multiplied by sqrt(h) instead of h, the scaling 1/sqrt(L) of L = T / h layers
+    injection : what every layer adds to what its last part does, before the retraction: x <- retract(x + h f(x) + u)
     """
 
     adaptive, continuous, order, error_order = False, False, 1, 0
@@ -36,8 +37,9 @@ class Layers:
         residual: bool,
         kicks: Kicks | None = None,
         root: bool = False,
+        injection: State | None = None,
     ) -> None:
-        self._root = root
+        self._root, self._injection = root, injection
         self._field_of, self.arithmetic, self._residual = field_of, arithmetic, residual
         self._space, self._kicks = space, kicks
         self._radius = space.radius if isinstance(space, Sphere) else 0.0
@@ -58,12 +60,13 @@ class Layers:
         self.evaluations += 1
         h = float(np.sqrt(h)) if self._root else h
         if isinstance(self.field, BlockField):
-            self.field.layer(t, h, self._residual, x, self.moved)
+            self.field.layer(t, h, self._residual, x, self.moved, self._injection)
             if self._kicks is not None:
                 self.moved += self._space.project(x, self._kicks.at(t))
                 self.arithmetic.retract(self.moved, self._radius)
             return 0.0 if self.arithmetic.finite(self.moved) else np.nan
-        if self._kicks is None and getattr(self.field, "replicas_plan", None) is not None:
+        plain = self._kicks is None and self._injection is None
+        if plain and getattr(self.field, "replicas_plan", None) is not None:
             from . import blocks  # its kernels are for many small replicas alone
 
             return 0.0 if blocks.layer(self.field, self._radius, self._residual, h, x, self.moved) else np.nan
@@ -71,6 +74,8 @@ class Layers:
         self.moved *= float(h)
         if self._residual:
             self.moved += x
+        if self._injection is not None:
+            self.moved += self._injection
         if self._kicks is not None:
             self.moved += self._space.project(x, self._kicks.at(t))
         self.arithmetic.retract(self.moved, self._radius)

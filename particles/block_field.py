@@ -120,10 +120,16 @@ class BlockField:
         """See `Field.attention`: the sum of what the parts do, with no retraction and no projection."""
         out[...] = sum(self._effect(part, t, positions) for part in self._parts(positions, self._attend(t)))
 
-    def layer(self, t: float, h: float, residual: bool, x: Any, out: Any) -> None:
-        """One layer of step h at depth t, part by part: x + h effect(x), or h effect(x), retracted to the space."""
-        for part in self._parts(x, self._attend(t)):
+    def layer(self, t: float, h: float, residual: bool, x: Any, out: Any, injection: Any = None) -> None:
+        """One layer of step h at depth t, part by part: x + h effect(x), or h effect(x), retracted to the space.
+
+        injection : like x, added to the effect of the last part
+        """
+        parts = self._parts(x, self._attend(t))
+        for part in parts:
             step = float(h) * self._effect(part, t, x)
+            if injection is not None and part is parts[-1]:
+                step = step + injection
             x = self._space.retract(x + step if residual else step)
         out[...] = x
 
