@@ -106,7 +106,9 @@ def lyapunov_exponents(
         if spread > ALIGNED:
             interval = 0.3 * (end - t)
             if interval < 1e-10 * t_end:
-                raise AttndynError(f"the flow cannot be followed beyond depth {t:.6g}: tokens or tangents grow too fast")
+                raise AttndynError(
+                    f"the flow cannot be followed beyond depth {t:.6g}: tokens or tangents grow too fast"
+                )
             continue
         t, x, v = end, moved, orthonormal
         factors.append(upper)

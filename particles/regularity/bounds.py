@@ -204,12 +204,12 @@ BOUNDS: dict[str, Callable[[Setting, Of], Bound]] = {
 }
 
 
-def _setting(
-    law: Law, space: Space, tokens: int | None, radius: float | None, weights: ArrayLike | None
-) -> Setting:
+def _setting(law: Law, space: Space, tokens: int | None, radius: float | None, weights: ArrayLike | None) -> Setting:
     if isinstance(law, Block):
         if law.feed_forward is not None or law.norm not in ("none", "post"):
-            raise InvalidInput("bounds are those of attention; this block has a feed-forward map or normalisation as well")
+            raise InvalidInput(
+                "bounds are those of attention; this block has a feed-forward map or normalisation as well"
+            )
         law = law.attention
     if law.gate is not None or law.multipliers is not None or law.rotary is not None:
         raise InvalidInput("bounds are for laws without gate, multipliers and rotary positions")
@@ -327,7 +327,9 @@ def _needs_l2(here: Setting, of: Of) -> tuple[int, float]:
     if not alike or (p.query is None and p.score_scale != 1.0):
         raise InvalidInput("it needs query = key")
     if law.mask.name not in ("none", "causal") or law.prior is not None:
-        raise InvalidInput("it needs tokens that see themselves at the highest score: the mask none or causal, no prior")
+        raise InvalidInput(
+            "it needs tokens that see themselves at the highest score: the mask none or causal, no prior"
+        )
     weights = np.full(n, 1.0 / n) if here.weights is None else here.weights
     if (weights <= 0).any():
         raise InvalidInput("it needs tokens of positive weight, for M grows with 1 / min a")

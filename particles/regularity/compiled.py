@@ -133,9 +133,7 @@ class CompiledRows:
         out = out[:, :tokens].reshape(self._shape)
         return np.where(np.isfinite(out), out, 0.0)
 
-    def _sums(
-        self, a: Array, b: Array, weights: Array, mask: int, c: Any, d: Any, e: Any, f: Array
-    ) -> Array:
+    def _sums(self, a: Array, b: Array, weights: Array, mask: int, c: Any, d: Any, e: Any, f: Array) -> Array:
         """out (directions, replicas, heads, tokens, components) of the module's formula; c to e None where t is 0."""
         directions, tokens = f.shape[0], self._shape[2]
         if c is None:
@@ -169,7 +167,9 @@ class LiftedRows:
         centre = key.mean(axis=-2, keepdims=True)
         self._key = key - centre
         lifted = _beside(self._key, -0.5 * _inner(self._key, self._key))
-        rows = CompiledRows(law, _beside(query - centre, np.ones((*query.shape[:-1], 1))), lifted, value, weights, threads)
+        rows = CompiledRows(
+            law, _beside(query - centre, np.ones((*query.shape[:-1], 1))), lifted, value, weights, threads
+        )
         self._rows, self.attended = rows, rows.attended
 
     def forward(self, query: Array, key: Array, value: Array) -> Array:

@@ -46,7 +46,7 @@ def local_constant(
     *,
     norm: Norm = "euclidean",
     of: Of = "drift",
-    tolerance: float = 1e-10,
+    tolerance: float = 1e-6,
     seed: int = 0,
     **engine: Any,
 ) -> LocalConstant:
@@ -54,7 +54,8 @@ def local_constant(
 
     norm      : "euclidean", (sum_i |v_i|^2)^(1/2), or "measure", (sum_i a_i |v_i|^2)^(1/2) over tokens of positive weight
     of        : "drift" or "attention", as for `jacobian`
-    tolerance : of the singular value, relatively; `seed` of the iteration's start
+    tolerance : of the residual of the iteration, relatively: the value errs by at most that, mostly by its square; `seed`
+                of its start
     engine    : as for `jacobian`
 
     Raises InvalidInput as `jacobian`, and AttndynError where the iteration does not converge.
@@ -67,7 +68,7 @@ def one_sided_constant(
     ensemble: Ensemble,
     *,
     norm: Norm = "euclidean",
-    tolerance: float = 1e-10,
+    tolerance: float = 1e-6,
     seed: int = 0,
     **engine: Any,
 ) -> LocalConstant:

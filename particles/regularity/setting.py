@@ -124,9 +124,7 @@ class Setting:
         return float(columns.max())
 
 
-def setting(
-    law: Attention, space: Space, radius: float | None, tokens: int | None, weights: Array | None
-) -> Setting:
+def setting(law: Attention, space: Space, radius: float | None, tokens: int | None, weights: Array | None) -> Setting:
     """The setting of a law. Raises InvalidInput for a radius or a number of tokens out of range."""
     if isinstance(space, Sphere):
         if radius is not None and radius != space.radius:
