@@ -183,8 +183,8 @@ def test_oracle_7_2_values_that_are_no_function_of_the_queries_have_no_bound():
 
 
 def test_a_bound_with_one_power_of_the_queries_would_be_wrong():
-    """The values of Kim and others hold W^Q as well, so their constant is of degree two in it: at t = 4, one power gives
-    11.96 where coinciding tokens have 16."""
+    """The values of Kim and others hold W^Q as well, so their constant is of degree two in it: at t = 4, one power
+    gives 11.96 where coinciding tokens have 16."""
     t = 4.0
     law = Attention(2.0, score="gaussian", query=t * np.eye(1), key=t * np.eye(1), value=t**2 * np.eye(1))
     measured = constant_at(law, [[1.0], [1.0]])

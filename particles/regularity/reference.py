@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ..attention import Attention
 from ..backends.reference import row_pairs
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating]
 ROWS = 256  # that exist at a time
 
 

@@ -21,7 +21,7 @@ try:
 except ImportError as error:
     raise MissingExtra('derivatives by torch need PyTorch: pip install "attndyn[torch]"') from error
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating]
 
 
 class TensorJacobian:
