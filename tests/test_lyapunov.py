@@ -1,4 +1,4 @@
-"""Finite-time Lyapunov exponents against linear flows, equilibria, two tokens and the differential of the flow itself."""
+"""Finite-time Lyapunov exponents against linear flows, equilibria, two tokens and the flow's own differential."""
 
 import numpy as np
 import pytest
@@ -88,10 +88,16 @@ def test_some_of_them_on_a_given_frame():
     np.testing.assert_allclose(found.exponents, [[2.0]], rtol=0, atol=0.1)
 
 
+def test_a_growth_beyond_float64_is_followed():
+    """A token on an invariant axis of x' = V x: the tangent across it grows by exp(720), which is no number."""
+    found = lyapunov_exponents(Attention(0.0, value=np.diag([4.0, 1e-3])), Ensemble([[0.0, 1.0]], Euclidean(2)), 180.0)
+    np.testing.assert_allclose(found.exponents[0], [4.0, 1e-3], rtol=0, atol=1e-8)
+
+
 def test_backends_agree():
     pytest.importorskip("torch")
     here = Ensemble.uniform(Sphere(3), 4, seed=0)
-    found = [lyapunov_exponents(Attention(2.0), here, 0.5, backend=b).exponents for b in ("numba", "torch")]
+    found = [lyapunov_exponents(Attention(2.0), here, 0.1, 2, backend=b).exponents for b in ("numba", "torch")]
     np.testing.assert_allclose(found[0], found[1], rtol=0, atol=1e-9)
 
 
