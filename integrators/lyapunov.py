@@ -3,8 +3,8 @@
     x' = F(x),   v' = J(x) v,   lambda_k = (1/T) log sigma_k(D Phi_T),   D Phi_T the differential of the flow to depth T
 
 The tangents v are carried with the flow, by products with the Jacobian, and made orthonormal before they align:
-V = Q R. The exponents of the product R_m ... R_1 are found without multiplying it out: the transposed product is brought
-to the same form, again and again, until its diagonals are the singular values. Source for the decompositions:
+V = Q R. The exponents of the product R_m ... R_1 are found without multiplying it out: the transposed product is
+brought to the same form, again and again, until its diagonals are the singular values. Source for the decompositions:
 Benettin and others, Meccanica 15 (1980) 9.
 """
 
@@ -24,7 +24,7 @@ from ..particles.space import Sphere
 
 Array = NDArray[np.floating]
 ALIGNED, APART = 1e5, 1e2  # by which growths may differ between two decompositions, and below which they come later
-FAILURES = 6  # to follow the flow over an interval, of all, before it is given up
+FAILURES = 2  # to follow the flow over an interval, of all, before it is given up
 SWEEPS, SEPARATE = 40, 0.45  # of the staircase, and the gap of logarithms that is gone after them: exp(-2 * 40 * 0.45)
 
 
