@@ -78,7 +78,7 @@ def lyapunov_exponents(
         raise InvalidInput(f"count must be an integer from 1 to {most}, that of all tangents; got {count!r}")
     if switches(law):
         raise InvalidInput('the space of tokens must stay the same: a block of norm "mix" changes it')
-    x = np.array(ensemble.positions, np.float64)
+    x: Array = np.array(ensemble.positions, np.float64)
     v = _frame(frame, (int(count), replicas, tokens, dimension), seed)
     v = _orthonormal(space.project(x, v))[0]
     size = x.size
