@@ -2,10 +2,10 @@
 
     x' = F(x),   v' = J(x) v,   lambda_k = (1/T) log sigma_k(D Phi_T),   D Phi_T the differential of the flow to depth T
 
-The tangents v are carried with the flow, by products with the Jacobian, and made orthonormal before they align: V = Q R.
-The exponents of the product R_m ... R_1 are found without multiplying it out: the transposed product is brought to the same
-form, again and again, until its diagonals are the singular values (the staircase iteration). Source: Dieci, Elia,
-J. Differential Equations 230 (2006) 502; Benettin and others, Meccanica 15 (1980) 9.
+The tangents v are carried with the flow, by products with the Jacobian, and made orthonormal before they align:
+V = Q R. The exponents of the product R_m ... R_1 are found without multiplying it out: the transposed product is
+brought to the same form, again and again, until its diagonals are the singular values. Source for the decompositions:
+Benettin and others, Meccanica 15 (1980) 9.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from ..particles.ensemble import Ensemble
 from ..particles.regularity.jacobian import jacobian
 from ..particles.space import Sphere
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating]
 ALIGNED, APART = 1e5, 1e2  # by which growths may differ between two decompositions, and below which they come later
+FAILURES = 2  # to follow the flow over an interval, of all, before it is given up
 SWEEPS, SEPARATE = 40, 0.45  # of the staircase, and the gap of logarithms that is gone after them: exp(-2 * 40 * 0.45)
 
 
@@ -57,14 +58,14 @@ def lyapunov_exponents(
 ) -> LyapunovExponents:
     """The finite-time Lyapunov exponents of the flow of a law from an ensemble to depth t_end.
 
-    count  : how many; by default all, tokens * dimension in R^d and tokens * (dimension - 1) on a sphere. Of fewer, those
-             of the flow on the space that `frame` spans, whose largest tend to the largest of all as t_end grows
+    count  : how many; by default all, tokens * dimension in R^d and tokens * (dimension - 1) on a sphere. Of fewer,
+             those of the flow on the space that `frame` spans, which tend to the largest of all as t_end grows
     frame  : (count, [replicas,] tokens, dimension), the first tangents, by default random ones drawn from `seed`
     rtol, atol : of every component of tokens and tangents, by DOP853
     engine : as for `regularity.jacobian`
 
-    In the Euclidean norm of all tokens. Raises InvalidInput for arguments out of range or a law without a Jacobian on the
-    backend, and AttndynError where the flow cannot be followed, as where tokens run away in finite depth.
+    In the Euclidean norm of all tokens. Raises InvalidInput for arguments out of range or a law without a Jacobian on
+    the backend, and AttndynError where the flow cannot be followed, as where tokens run away in finite depth.
     """
     space, (replicas, tokens, dimension) = ensemble.space, ensemble.positions.shape
     on_sphere = isinstance(space, Sphere)
@@ -77,7 +78,7 @@ def lyapunov_exponents(
         raise InvalidInput(f"count must be an integer from 1 to {most}, that of all tangents; got {count!r}")
     if switches(law):
         raise InvalidInput('the space of tokens must stay the same: a block of norm "mix" changes it')
-    x = np.array(ensemble.positions, np.float64)
+    x: Array = np.array(ensemble.positions, np.float64)
     v = _frame(frame, (int(count), replicas, tokens, dimension), seed)
     v = _orthonormal(space.project(x, v))[0]
     size = x.size
@@ -89,24 +90,27 @@ def lyapunov_exponents(
 
     from scipy.integrate import solve_ivp
 
-    t, interval, factors, times = 0.0, t_end, [], []
+    speed = np.linalg.norm(jacobian(law, ensemble, depth=0.0, **engine).times(v).reshape(len(v), -1), axis=1).max()
+    t, interval, failures = 0.0, min(t_end, np.log(ALIGNED) / max(float(speed), 1e-300)), 0
+    factors, times = [], []
     while t < t_end:
         end = t_end if t + interval >= t_end * (1.0 - 1e-12) else t + interval
         state = np.concatenate([x.ravel(), v.ravel()])
         with np.errstate(over="ignore", invalid="ignore"):
             solution = solve_ivp(right_side, (t, end), state, "DOP853", [end], rtol=rtol, atol=atol)
-        reached = solution.y[:, -1] if solution.status == 0 else np.full_like(state, np.nan)
-        moved, tangents = reached[:size].reshape(x.shape), reached[size:].reshape(v.shape)
-        spread = np.inf
-        if np.isfinite(reached).all():
-            moved = space.retract(moved)
-            orthonormal, upper = _orthonormal(space.project(moved, tangents))
-            sizes = np.abs(np.diagonal(upper, axis1=1, axis2=2))
-            spread = float(max(sizes.max(), 1.0) / max(min(sizes.min(), 1.0), 1e-300))
+        if solution.status != 0 or not np.isfinite(solution.y).all():  # tangents may overflow, or tokens run away
+            failures += 1
+            if failures > FAILURES:
+                raise AttndynError(f"the flow cannot be followed beyond depth {t:.6g}: tokens grow too fast")
+            interval = 0.1 * (end - t)
+            continue
+        moved, tangents = solution.y[:size, -1].reshape(x.shape), solution.y[size:, -1].reshape(v.shape)
+        moved = space.retract(moved)
+        orthonormal, upper = _orthonormal(space.project(moved, tangents))
+        sizes = np.abs(np.diagonal(upper, axis1=1, axis2=2))
+        spread = float(max(sizes.max(), 1.0) / max(min(sizes.min(), 1.0), 1e-300))
         if spread > ALIGNED:
             interval = 0.3 * (end - t)
-            if interval < 1e-10 * t_end:
-                raise AttndynError(f"the flow cannot be followed beyond depth {t:.6g}: tokens or tangents grow too fast")
             continue
         t, x, v = end, moved, orthonormal
         factors.append(upper)
@@ -144,7 +148,7 @@ def _log_singular_values(factors: Array) -> Array:
             q, upper = np.linalg.qr(r.T @ q)
             turned.append(upper)
         uppers = turned
-    logs = sum(np.log(np.abs(np.diag(r))) for r in uppers)
+    logs = np.sum([np.log(np.abs(np.diag(r))) for r in uppers], axis=0)
     # what is further apart has separated by now; what is near is multiplied out, block by block
     lowest, highest = np.minimum.accumulate(logs), np.maximum.accumulate(logs[::-1])[::-1]
     ends = [*(np.flatnonzero(lowest[:-1] - highest[1:] > SEPARATE) + 1), len(logs)]

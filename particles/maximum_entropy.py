@@ -1,11 +1,12 @@
 """An attention row as the probabilities of largest entropy that have its mean score; its temperature from that alone.
 
-    maximise  H_alpha(p) = 1/(alpha (alpha - 1)) sum_j nu_j (q_j - q_j^alpha),  q = p / nu,    sum_j p_j = 1, sum_j p_j s_j = e
-    solution  p_j = nu_j [(alpha - 1) beta s_j - tau]_+^(1 / (alpha - 1)),     alpha -> 1: p_j proportional to nu_j exp(beta s_j)
+    maximise  H_alpha(p) = 1/(alpha (alpha - 1)) sum_j nu_j (q_j - q_j^alpha),  q = p / nu
+    where     sum_j p_j = 1,  sum_j p_j s_j is given
+    solution  p_j = nu_j [(alpha - 1) beta s_j - tau]_+^(1 / (alpha - 1)), nu_j exp(beta s_j) / Z as alpha -> 1
 
-beta is the multiplier of the mean score and grows with it. H_1 is Shannon's entropy -sum_j p_j log(p_j / nu_j), the others
-are Tsallis'; sparsemax has alpha = 2. nu_j = n a_j m_ij counts tokens, with weights and mask as in `normalisations`, so for
-equal weights H_1 is -sum p log p. Source: arXiv:2007.02876, and arXiv:1905.05702 for entmax.
+beta is the multiplier of the mean score and grows with it. H_1 is Shannon's entropy -sum_j p_j log(p_j / nu_j), the
+others are Tsallis'; sparsemax has alpha = 2. nu_j = n a_j m_ij counts tokens, with weights and mask as in
+`normalisations`, so for equal weights H_1 is -sum p log p. Source: arXiv:2007.02876, and arXiv:1905.05702 for entmax.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from .block import Law, attention_of, seen_by
 from .ensemble import Ensemble
 from .normalisations import Entmax, Softmax
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating]
 ROWS = 256  # of a law that exist at a time
 ENDS = 1e-14  # of the spread of scores, within which a mean score is the largest or smallest one
 HALVINGS = 200  # of a bracket, at most: Newton's steps are taken wherever they stay inside it
@@ -94,7 +95,7 @@ def entropy(probabilities: ArrayLike, *, measure: ArrayLike | None = None, alpha
 
 
 def attention_rows(law: Law, ensemble: Ensemble, *, replica: int = 0, head: int = 0) -> MaximumEntropy:
-    """The rows of a law at a replica, seen as solutions: the entropy and mean score, and beta from the mean score alone.
+    """The rows of a law at a replica, seen as solutions: entropy and mean score, and beta from the mean score alone.
 
     Arrays are (tokens, tokens) and (tokens,); scores are those of the law at beta = 1, with its prior, whose part in a
     row counts as measure: nu_ij = n a_j m_ij exp(prior_ij). The multiplier is then the law's own beta, up to rounding,
@@ -217,7 +218,7 @@ def _multipliers(s: Array, nu: Array, target: Array, low: Array, high: Array, al
 
 
 def _saturation(s: Array, nu: Array, alpha: float) -> Array:
-    """The beta from which on a row with scores up to 1 holds the largest alone: nu^(1 - alpha) / ((alpha - 1) (1 - s'))."""
+    """The beta from which on rows hold their largest score, 1, alone: nu^(1 - alpha) / ((alpha - 1) (1 - next))."""
     if alpha == 1.0:
         return np.full(len(s), np.inf)
     top = np.sum(np.where(s == 1.0, nu, 0.0), axis=1)

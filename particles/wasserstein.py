@@ -1,7 +1,7 @@
 """Wasserstein distances of two ensembles as measures, W_p(mu, nu)^p = min over couplings of E d(x, y)^p, p = 1 or 2.
 
     exact     the assignment of equal tokens to one another (scipy), quantiles on the line and, for W1 along the circle,
-              the median of what one distribution function is ahead of the other; else a linear programme (POT, an extra)
+              the median of what one distribution function is ahead of the other; else a linear programme (POT)
     sliced    (mean over directions u of W_p(<mu, u>, <nu, u>)^p)^(1/p), a distance of its own, below W_p; O(n log n)
 
 d is the straight distance or, on a sphere, the geodesic one. Source for the circle: Delon, Salomon, Sobolevski, SIAM J.
@@ -19,7 +19,7 @@ from ..errors import InvalidInput, MissingExtra
 from .ensemble import Ensemble
 from .space import Sphere
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating]
 LARGEST_EXACT = 5000  # tokens: an assignment of so many takes some 10 seconds and 400 MB
 
 
@@ -51,8 +51,8 @@ def wasserstein(
         raise InvalidInput(f'metric must be "euclidean" or "geodesic"; got {metric!r}')
     if method not in ("exact", "sliced"):
         raise InvalidInput(f'method must be "exact" or "sliced"; got {method!r}')
-    geodesic = metric == "geodesic" and isinstance(mu.space, Sphere)
-    if method == "sliced" and geodesic:
+    sphere = mu.space if metric == "geodesic" and isinstance(mu.space, Sphere) else None
+    if method == "sliced" and sphere is not None:
         raise InvalidInput("sliced distances are those of straight lines: metric must be euclidean")
     count = max(mu.replicas, nu.replicas)
     found = np.empty(count)
@@ -62,11 +62,11 @@ def wasserstein(
             found[replica] = _sliced(x, a, y, b, order, directions, seed)
         elif x.shape[1] == 1:
             found[replica] = on_line(x[:, 0], a, y[:, 0], b, order)
-        elif geodesic and x.shape[1] == 2 and order == 1:
-            angles = (np.arctan2(z[:, 1], z[:, 0]) for z in (x, y))
-            found[replica] = mu.space.radius * _on_circle(*angles, a, b)  # type: ignore[attr-defined]
+        elif sphere is not None and x.shape[1] == 2 and order == 1:
+            angles, others = (np.arctan2(z[:, 1], z[:, 0]) for z in (x, y))
+            found[replica] = sphere.radius * _on_circle(angles, others, a, b)
         else:
-            found[replica] = _exact(x, a, y, b, order, mu.space if geodesic else None)
+            found[replica] = _exact(x, a, y, b, order, sphere)
     return found ** (1.0 / order)
 
 
@@ -105,8 +105,8 @@ def _on_circle(angles: Array, others: Array, a: Array, b: Array) -> float:
     ahead = np.cumsum(np.concatenate([a, -b])[order])
     lengths = np.diff(places[order], append=places[order[0]] + 2.0 * np.pi)
     ranks = np.argsort(ahead, kind="stable")
-    half = np.searchsorted(np.cumsum(lengths[ranks]), np.pi)
-    return float(lengths @ np.abs(ahead - ahead[ranks[min(half, len(ranks) - 1)]]))
+    half = min(int(np.searchsorted(np.cumsum(lengths[ranks]), np.pi)), len(ranks) - 1)
+    return float(lengths @ np.abs(ahead - ahead[ranks[half]]))
 
 
 def _exact(x: Array, a: Array, y: Array, b: Array, order: int, space: Sphere | None) -> float:

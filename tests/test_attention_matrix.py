@@ -92,7 +92,7 @@ def test_keys_that_are_queries_have_no_mismatch_and_shifted_ones_have_their_shif
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_the_distance_on_the_line_is_scipy_s(weighted):
-    from attndyn.particles.attention_matrix import _wasserstein
+    from attndyn.particles.wasserstein import on_line
     from scipy.optimize import linprog
 
     generator = np.random.default_rng(2)
@@ -102,7 +102,7 @@ def test_the_distance_on_the_line_is_scipy_s(weighted):
     cost = (x[:, None] - y[None]) ** 2
     sums = [np.kron(np.eye(7), np.ones(7)), np.kron(np.ones(7), np.eye(7))]
     solved = linprog(cost.ravel(), A_eq=np.vstack(sums), b_eq=np.concatenate([weights, weights]))
-    assert _wasserstein(x, y, weights) == pytest.approx(solved.fun, rel=1e-9)
+    assert on_line(x, weights, y, weights, 2) == pytest.approx(solved.fun, rel=1e-9)
 
 
 def test_they_are_kept_by_a_run_of_a_law_and_on_a_sphere():

@@ -1,8 +1,8 @@
 """A search for the ensemble at which a law's local Lipschitz constant is largest: a lower bound of the global one.
 
-The gradient of |J| at x is that of <u, J(x) v> with the singular vectors u and v held: torch differentiates <J(x)^T u, v>
-once more. Without torch, steps are random. Several starts climb side by side, each with a step of its own that grows
-where it succeeds; what is found is a maximum near a start, not the largest there is.
+The gradient of |J| at x is that of <u, J(x) v> with the singular vectors u and v held: torch differentiates
+<J(x)^T u, v> once more. Without torch, steps are random. Several starts climb side by side, each with a step of its own
+that grows where it succeeds; what is found is a maximum near a start, not the largest there is.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..space import Space, Sphere
 from .jacobian import Of
 from .local import LocalConstant, Norm, local_constant
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating]
 FIRST_STEP, GROW, SHRINK = 0.1, 1.3, 0.5  # the first step, over the size of the ensemble
 
 
@@ -116,7 +116,7 @@ def _gradient(law: Law, ensemble: Ensemble, measured: LocalConstant, norm: Norm,
 
 
 def _starts(space: Space, size: float, tokens: int, restarts: int, generator: np.random.Generator) -> Array:
-    """Uniform tokens, and by turns few clusters, one token at the border with the others on its ray, one far from all."""
+    """Uniform tokens, and by turns few clusters, one token at the border and others on its ray, one opposite all."""
     shape = (restarts, tokens, space.dimension)
     directions = generator.standard_normal(shape)
     directions /= np.linalg.norm(directions, axis=-1, keepdims=True)

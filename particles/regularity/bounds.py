@@ -1,6 +1,6 @@
-"""Upper bounds of the Lipschitz constant of an attention law, each with its hypotheses; `docs/regularity.md` derives them.
+"""Upper bounds of the Lipschitz constant of an attention law, with their hypotheses; docs/regularity.md derives them.
 
-Notation: r = |beta K^T Q| R^2 (plus |beta K^T b_q| R) for tokens in the ball of radius R, n tokens, |.| the spectral norm,
+Notation: r = |beta K^T Q| R^2 (plus |beta K^T b_q| R) for n tokens in the ball of radius R, |.| the spectral norm, and
 M = W0((1 - a) / (a e)) with Lambert's W0 and a the smallest weight, (n - 1)/e for equal ones.
 
     softmax    |V| (kappa (1 + r) + r)                      kappa^2 = min(n, e^2r max_j sum_i P0_ij), P0 at zero scores
@@ -10,12 +10,14 @@ M = W0((1 - a) / (a e)) with Lambert's W0 and a the smallest weight, (n - 1)/e f
     unnormalised   |V| e^(r - shift) (1 + 2 r)
     W1         |V| (r + (1 + 2 r) e^(2r)), of measures on the ball
 
-On a sphere of radius R the drift P_x f has |f| / R more than f. Norms: "euclidean" is (sum_i |x_i|^2)^(1/2), "measure" is
-(sum_i a_i |x_i|^2)^(1/2), which where a law has no mask bounds W2 as well, "max" is max_i |x_i|, "W1" is that of measures.
+On a sphere of radius R the drift P_x f has |f| / R more than f. Norms: "euclidean" is (sum_i |x_i|^2)^(1/2), "measure"
+is (sum_i a_i |x_i|^2)^(1/2), and a bound in it that knows no number of tokens is one in W2 as well, "max" is
+max_i |x_i|, "W1" is that of measures.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -28,7 +30,7 @@ from ..space import Space
 from .jacobian import Of
 from .setting import Head, Setting, setting
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating]
 TIED = 1e-12  # relatively, by which query and key may differ
 FACTORED = 1e-9  # and the values from what is a function of the queries
 
@@ -169,8 +171,8 @@ def l2_wasserstein(here: Setting, of: Of) -> Bound:
 def wasserstein(here: Setting, of: Of) -> Bound:
     """|V| (r + (1 + 2 r) e^(2r)): W1(T mu, T nu) <= it W1(mu, nu) for all measures on the ball.
 
-    Gaussian scores, with D = (|Q| + |K|) R: |V| (r + (1 + 2 R |K| min(beta D, sqrt(beta / e))) e^(beta D^2 / 2)). Without
-    normalisation e^(r - shift) |V| (1 + 2 r). Below 1, T has one fixed point on a ball that it maps to itself.
+    Gaussian scores, with D = (|Q| + |K|) R: |V| (r + (1 + 2 R |K| min(beta D, sqrt(beta / e))) e^(beta D^2 / 2)).
+    Without normalisation e^(r - shift) |V| (1 + 2 r). Below 1, T has one fixed point on a ball that it maps to itself.
     """
     law, radius = here.law, here.within()
     _needs_nothing_of_places(here)
@@ -204,12 +206,12 @@ BOUNDS: dict[str, Callable[[Setting, Of], Bound]] = {
 }
 
 
-def _setting(
-    law: Law, space: Space, tokens: int | None, radius: float | None, weights: ArrayLike | None
-) -> Setting:
+def _setting(law: Law, space: Space, tokens: int | None, radius: float | None, weights: ArrayLike | None) -> Setting:
     if isinstance(law, Block):
         if law.feed_forward is not None or law.norm not in ("none", "post"):
-            raise InvalidInput("bounds are those of attention; this block has a feed-forward map or normalisation as well")
+            raise InvalidInput(
+                "bounds are those of attention; this block has a feed-forward map or normalisation as well"
+            )
         law = law.attention
     if law.gate is not None or law.multipliers is not None or law.rotary is not None:
         raise InvalidInput("bounds are for laws without gate, multipliers and rotary positions")
@@ -244,7 +246,7 @@ def _softmax(here: Setting, of: Of, measure: bool) -> Bound:
 def _gaussian(head: Head, beta: float, radius: float) -> float:
     """sup |f_mu - f_nu| / W1 for V = I: the kernel is above exp(-beta D^2 / 2), its slope below |K| min(...)."""
     apart = (head.query + head.key) * radius
-    slope = head.key * min(beta * apart, np.sqrt(beta / np.e))
+    slope = head.key * min(beta * apart, np.sqrt(beta / math.e))
     return float((1.0 + 2.0 * radius * slope) * np.exp(0.5 * beta * apart**2))
 
 
@@ -327,11 +329,13 @@ def _needs_l2(here: Setting, of: Of) -> tuple[int, float]:
     if not alike or (p.query is None and p.score_scale != 1.0):
         raise InvalidInput("it needs query = key")
     if law.mask.name not in ("none", "causal") or law.prior is not None:
-        raise InvalidInput("it needs tokens that see themselves at the highest score: the mask none or causal, no prior")
+        raise InvalidInput(
+            "it needs tokens that see themselves at the highest score: the mask none or causal, no prior"
+        )
     weights = np.full(n, 1.0 / n) if here.weights is None else here.weights
     if (weights <= 0).any():
         raise InvalidInput("it needs tokens of positive weight, for M grows with 1 / min a")
     from scipy.special import lambertw
 
     least = weights.min()  # what precedes a token under the causal mask makes its share larger
-    return n, float(lambertw((1.0 - least) / (least * np.e)).real)
+    return n, float(lambertw((1.0 - least) / (least * math.e)).real)

@@ -2,8 +2,8 @@
 
     out_l = sum_s p_ls (t_ls E_s + F_s),     p_ls = b_s m_ls 2^<A_l, B_s>,     t_ls = <C_l, D_s>
 
-Tokens l stand side by side in a vector, tokens s are gone through; each vector of l is summed by one thread, so the bits
-do not depend on their number. Memory is that of the tokens. Importing this module imports numba.
+Tokens l stand side by side in a vector, tokens s are gone through; each vector of l is summed by one thread, so the
+bits do not depend on their number. Memory is that of the tokens. Importing this module imports numba.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from ..backends.compiled.vectors import (
 if TYPE_CHECKING:
     from ..attention import Attention
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating]
 WIDTH = REGISTER_BYTES // 8  # tokens l side by side
 TOGETHER = 4  # tokens s whose exponentials are computed side by side
 EVERYONE, UP_TO, FROM, OTHERS = 0, 1, 2, 3  # which s a token l sees: all, s <= l, s >= l, s != l
@@ -129,13 +129,13 @@ class CompiledRows:
         out = np.empty((replicas * heads, lane.shape[2]))
         units = out.size // WIDTH
         cost = units * tokens * (0.5 + 0.2 * lane.shape[1])
-        in_parallel(lambda a, b: _highest(lane, beside, self._weights, self._rows, out, a, b), units, cost, 1)
+        in_parallel(
+            lambda a, b: _highest(lane, beside, self._weights, self._rows, out, a, b), units, cost, self._threads
+        )
         out = out[:, :tokens].reshape(self._shape)
         return np.where(np.isfinite(out), out, 0.0)
 
-    def _sums(
-        self, a: Array, b: Array, weights: Array, mask: int, c: Any, d: Any, e: Any, f: Array
-    ) -> Array:
+    def _sums(self, a: Array, b: Array, weights: Array, mask: int, c: Any, d: Any, e: Any, f: Array) -> Array:
         """out (directions, replicas, heads, tokens, components) of the module's formula; c to e None where t is 0."""
         directions, tokens = f.shape[0], self._shape[2]
         if c is None:
@@ -169,7 +169,9 @@ class LiftedRows:
         centre = key.mean(axis=-2, keepdims=True)
         self._key = key - centre
         lifted = _beside(self._key, -0.5 * _inner(self._key, self._key))
-        rows = CompiledRows(law, _beside(query - centre, np.ones((*query.shape[:-1], 1))), lifted, value, weights, threads)
+        rows = CompiledRows(
+            law, _beside(query - centre, np.ones((*query.shape[:-1], 1))), lifted, value, weights, threads
+        )
         self._rows, self.attended = rows, rows.attended
 
     def forward(self, query: Array, key: Array, value: Array) -> Array:
@@ -226,18 +228,18 @@ def _highest(a, b, weights, mask, out, first, last):
     padded, tokens, depth = a.shape[2], b.shape[1], a.shape[1]
     units = padded // WIDTH
     for unit in range(first, last):
-        place, l = unit // units, unit % units * WIDTH
+        place, low = unit // units, unit % units * WIDTH
         found = nothing
-        for s in range(min(tokens, l + WIDTH) if mask == UP_TO else tokens):
+        for s in range(min(tokens, low + WIDTH) if mask == UP_TO else tokens):
             if weights[place, s] == 0.0:
                 continue
             score = spread(0.0)
             for k in range(depth):
-                score = fma(load(a, (place * depth + k) * padded + l), spread(b[place, s, k]), score)
-            if mask != EVERYONE and l <= s < l + WIDTH:
-                score = _hide(mask, lane, s - l, score, nothing)
+                score = fma(load(a, (place * depth + k) * padded + low), spread(b[place, s, k]), score)
+            if mask != EVERYONE and low <= s < low + WIDTH:
+                score = _hide(mask, lane, s - low, score, nothing)
             found = largest(found, score)
-        store(out, place * padded + l, found)
+        store(out, place * padded + low, found)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -252,11 +254,11 @@ def _sum_pairs(a, c, beside, weights, mask, out, first, last):
     deep, width, tokens, row = c.shape[1], out.shape[1], beside.shape[1], beside.shape[2]
     units = padded // WIDTH
     for unit in range(first, last):
-        where, l = unit // units, unit % units * WIDTH
+        where, low = unit // units, unit % units * WIDTH
         place = where % places
-        a_at, c_at, out_at = place * depth * padded + l, where * deep * padded + l, where * width * padded + l
-        begin = l if mask == FROM else 0
-        end = min(tokens, l + WIDTH) if mask == UP_TO else tokens
+        a_at, c_at, out_at = place * depth * padded + low, where * deep * padded + low, where * width * padded + low
+        begin = low if mask == FROM else 0
+        end = min(tokens, low + WIDTH) if mask == UP_TO else tokens
         for start in range(begin, end, TOGETHER):
             score, t = (nothing, nothing, nothing, nothing), (nothing, nothing, nothing, nothing)
             for k in range(depth):
@@ -275,8 +277,8 @@ def _sum_pairs(a, c, beside, weights, mask, out, first, last):
                 weight = weights[place, s] if s < end else 0.0
                 # a power above the bound is no number, so that of a token without weight is not multiplied by 0
                 weighted = p[u] * spread(weight) if weight > 0.0 else nothing
-                if mask != EVERYONE and l <= s < l + WIDTH:
-                    weighted = _hide(mask, lane, s - l, weighted, nothing)
+                if mask != EVERYONE and low <= s < low + WIDTH:
+                    weighted = _hide(mask, lane, s - low, weighted, nothing)
                 p = tuple_setitem(p, u, weighted)
             for k in range(width):
                 total = load(out, out_at + k * padded)

@@ -21,7 +21,7 @@ from ..ensemble import Ensemble
 from ..space import Euclidean
 from ..wasserstein import wasserstein
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating]
 Flow = Callable[[Ensemble], Ensemble]
 
 

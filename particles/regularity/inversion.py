@@ -1,8 +1,8 @@
 """A layer run backwards: x + h f(x) = y solved for x by x <- y - h f(x), which converges where h Lip(f) < 1.
 
 With q = h Lip(f), the distance to the solution after a step of length s is at most s q / (1 - q), in the norm of the
-bound. In R^d; Lip(f) is that on a ball which holds all iterates, R = max|y_i| + h sup |f| over it, or for L2 attention that
-on all of R^d. Source: arXiv:2006.04710 and, for residual networks, arXiv:1811.00995.
+bound. In R^d; Lip(f) is that on a ball which holds all iterates, R = max|y_i| + h sup |f| over it, or for L2 attention
+that on all of R^d. Source: arXiv:2006.04710 and, for residual networks, arXiv:1811.00995.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..space import Sphere
 from .bounds import Bound, bounds
 from .setting import setting
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,10 @@ def invert_layer(
         for iteration in range(1, iterations + 1):
             field.attention(0.0, x, f)
             following = y - step * f
-            before, moved = moved, float(np.linalg.norm(following - x))
+            with np.errstate(over="ignore", invalid="ignore"):
+                before, moved = moved, float(np.linalg.norm(following - x))
+            if not np.isfinite(moved):
+                break
             x = following
             if not certified and iteration > 1 and before > 1e3 * tolerance * size:
                 factor = max(factor, moved / before)
@@ -98,7 +101,7 @@ def invert_layer(
 
 
 def _lipschitz(law: Law, output: Ensemble, step: float) -> Bound:
-    """The smallest bound with h Lip < 1, in the norm of tokens, where all iterates are. Raises InvalidInput for none."""
+    """The smallest bound, in the norm of tokens, where all iterates are. Raises InvalidInput unless h Lip < 1."""
     if isinstance(law, Block) and (law.feed_forward is not None or law.norm not in ("none", "post")):
         raise InvalidInput("a certified inverse is that of attention; give certified = False for a block")
     attention = attention_of(law)

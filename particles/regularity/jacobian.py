@@ -1,7 +1,9 @@
 """The Jacobian of a law at an ensemble, by what it does to tangents: no matrix is formed, nothing is differenced.
 
-    df_i = sum_j w_ij dv_j + dw_ij v_j,     for softmax of <A x_i, x_j>, with g_i and C_i the mean and covariance of row i,
+    df_i = sum_j w_ij dv_j + dw_ij v_j
     df_i/dx_j = P_ij V (I + (x_j - g_i) (A x_i)^T) + delta_ij V C_i A
+
+the second for softmax of <A x_i, x_j>, with g_i and C_i the mean and covariance of row i.
 
 On a sphere the drift is P_x f, whose differential along a tangent v is P_x df - (<v, f> x + <x, f> v) / r^2, the second
 term with its normal part, so that tangents stay tangent under the flow. All is computed in float64.
@@ -23,7 +25,7 @@ from ..priors import rotated
 from ..scores import directions
 from ..space import Sphere
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating]
 Of = Literal["drift", "attention"]
 
 
@@ -48,8 +50,8 @@ def jacobian(law: Law, ensemble: Ensemble, *, of: Of = "drift", depth: float = 0
     of     : "drift", P_x f on a sphere and f in R^d, or "attention", f itself with no projection
     depth  : for a block whose law changes with it
     engine : backend "numba" (dot products under softmax or none, gaussian scores under softmax, with the masks none,
-             causal and without-self), "reference" (any score, prior, mask and normalisation but sinkhorn) or "torch" (every law, blocks as well);
-             threads and device
+             causal and without-self), "reference" (any score, prior, mask and normalisation but sinkhorn) or "torch"
+             (every law, blocks as well); threads and device
 
     On a sphere directions are tangents, and what is not tangent counts as nothing: J P_x. Raises InvalidInput for a law
     that the backend does not have, with those that have it.
@@ -175,7 +177,7 @@ class _RowsJacobian:
 
 
 def as_directions(tangents: ArrayLike, shape: tuple[int, ...]) -> Array:
-    """Tangents (directions, replicas, tokens, dimension), where the first axis may be left out, and that of one replica.
+    """Tangents (directions, replicas, tokens, dimension); the first axis may be left out, and that of one replica.
 
     Raises InvalidInput for another shape.
     """

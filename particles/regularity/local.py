@@ -1,10 +1,11 @@
 """The local Lipschitz constant of a law at an ensemble, |J|, and its one-sided one, measured by products with J.
 
-    constant       max |J v| / |v|             of the largest singular value
-    one-sided      max <v, J v> / |v|^2        of the largest eigenvalue of (J + J^T) / 2: two solutions near one another
-                                               part at most as exp of its integral, and approach where it is below zero
+    constant    max |J v| / |v|         the largest singular value of J
+    one-sided   max <v, J v> / |v|^2    the largest eigenvalue of (J + J^T) / 2: two solutions near one another part at
+                                        most as exp of its integral, and approach where it is below zero
 
-both over tangents v. Small systems are given to LAPACK whole; of larger ones Lanczos' iteration finds the extreme values.
+both over tangents v. Small systems are given to LAPACK whole; of larger ones Lanczos' iteration, power iteration with
+memory, finds the extreme values.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from ..ensemble import Ensemble
 from ..space import Sphere
 from .jacobian import Jacobian, Of, jacobian
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating]
 Norm = Literal["euclidean", "measure"]
 SMALL = 96  # tokens * dimension up to which the matrix is written out
 
@@ -46,15 +47,16 @@ def local_constant(
     *,
     norm: Norm = "euclidean",
     of: Of = "drift",
-    tolerance: float = 1e-10,
+    tolerance: float = 1e-6,
     seed: int = 0,
     **engine: Any,
 ) -> LocalConstant:
     """The local Lipschitz constant |J| of a law at every replica of an ensemble.
 
-    norm      : "euclidean", (sum_i |v_i|^2)^(1/2), or "measure", (sum_i a_i |v_i|^2)^(1/2) over tokens of positive weight
+    norm      : "euclidean", (sum_i |v_i|^2)^(1/2), or "measure", (sum_i a_i |v_i|^2)^(1/2), of tokens with weight
     of        : "drift" or "attention", as for `jacobian`
-    tolerance : of the singular value, relatively; `seed` of the iteration's start
+    tolerance : of the residual of the iteration, relatively: the value errs by at most that, mostly by its square;
+                `seed` of its start
     engine    : as for `jacobian`
 
     Raises InvalidInput as `jacobian`, and AttndynError where the iteration does not converge.
@@ -67,7 +69,7 @@ def one_sided_constant(
     ensemble: Ensemble,
     *,
     norm: Norm = "euclidean",
-    tolerance: float = 1e-10,
+    tolerance: float = 1e-6,
     seed: int = 0,
     **engine: Any,
 ) -> LocalConstant:
@@ -79,7 +81,7 @@ def one_sided_constant(
 
 
 def jacobian_matrix(law: Law, ensemble: Ensemble, *, of: Of = "drift", **engine: Any) -> Array:
-    """J written out, (replicas, tokens, dimension, tokens, dimension): df_i/dx_j is [:, i, :, j, :]. For small systems."""
+    """J written out, (replicas, tokens, dimension, tokens, dimension), [:, i, :, j, :] being df_i/dx_j: O((n d)^2)."""
     return _matrix(jacobian(law, ensemble, of=of, **engine)).reshape(
         ensemble.replicas, *ensemble.positions.shape[1:], *ensemble.positions.shape[1:]
     )

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ..attention import Attention
 from ..backends.reference import row_pairs
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating]
 ROWS = 256  # that exist at a time
 
 
@@ -108,9 +108,7 @@ class ReferenceRows:
                 q, k = self._query[replica, head], self._key[replica, head]
                 for first in range(0, tokens, ROWS):
                     rows = first, min(first + ROWS, tokens)
-                    scores, measure = row_pairs(
-                        law, q, k, self._weights[replica], (replica, head), rows, (0, tokens)
-                    )
+                    scores, measure = row_pairs(law, q, k, self._weights[replica], (replica, head), rows, (0, tokens))
                     weights = law.normalisation.rows(scores, measure, tokens)
                     slopes = _slopes(law.normalisation, scores, measure, weights, tokens)
                     distant = _distant(law, q[slice(*rows)], k) if law.score.distant else None

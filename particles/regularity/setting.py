@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from ...errors import InvalidInput
 from ..attention import Attention
-from ..space import Sphere, Space
+from ..space import Space, Sphere
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating]
 ROWS = 512  # of the attention at zero scores that exist at a time
 
 
@@ -102,7 +102,7 @@ class Setting:
         return output * float(np.linalg.norm(sizes)) + bias
 
     def crowding(self, measure: bool) -> float:
-        """max_j of sum_i P_ij at zero scores, or with `measure` of sum_i a_i P_ij / a_j: 1 for equal weights, no mask."""
+        """max_j sum_i P_ij at zero scores, or with `measure` max_j sum_i a_i P_ij / a_j; often 1."""
         law = self.law
         if law.mask.name == "none" and law.prior is None and (measure or self.equal):
             return 1.0
@@ -124,9 +124,7 @@ class Setting:
         return float(columns.max())
 
 
-def setting(
-    law: Attention, space: Space, radius: float | None, tokens: int | None, weights: Array | None
-) -> Setting:
+def setting(law: Attention, space: Space, radius: float | None, tokens: int | None, weights: Array | None) -> Setting:
     """The setting of a law. Raises InvalidInput for a radius or a number of tokens out of range."""
     if isinstance(space, Sphere):
         if radius is not None and radius != space.radius:

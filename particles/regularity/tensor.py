@@ -21,7 +21,7 @@ try:
 except ImportError as error:
     raise MissingExtra('derivatives by torch need PyTorch: pip install "attndyn[torch]"') from error
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating]
 
 
 class TensorJacobian:
@@ -67,9 +67,7 @@ def function_at(law: Law, ensemble: Ensemble, of: str, depth: float, engine: Eng
     return (partial(function, t=depth) if isinstance(field, BlockField) else function), x
 
 
-def gradient_of_product(
-    law: Law, ensemble: Ensemble, of: str, engine: Engine, image: Array, direction: Array
-) -> Array:
+def gradient_of_product(law: Law, ensemble: Ensemble, of: str, engine: Engine, image: Array, direction: Array) -> Array:
     """The gradient with respect to the positions of <image, J direction>, replica by replica, of their shape."""
     function, x = function_at(law, ensemble, of, 0.0, engine)
     leaf = x.requires_grad_()
