@@ -2,7 +2,18 @@
 
 from . import events
 from .integrate import integrate
+from .long_time import LongSolution, long_time
 from .methods import METHODS, SPLITTING_METHODS, method_of
 from .solution import Solution, Statistics
 
-__all__ = ["METHODS", "SPLITTING_METHODS", "Solution", "Statistics", "events", "integrate", "method_of"]
+__all__ = [
+    "METHODS",
+    "SPLITTING_METHODS",
+    "LongSolution",
+    "Solution",
+    "Statistics",
+    "events",
+    "integrate",
+    "long_time",
+    "method_of",
+]
