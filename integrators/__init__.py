@@ -8,6 +8,7 @@ from .integrate import integrate
 from .layer_bound import LayerBound, layer_bound
 from .layer_map import LayerMap, spectral_radius
 from .lyapunov import LyapunovExponents, lyapunov_exponents
+from .long_time import LongSolution, long_time
 from .methods import METHODS, SPLITTING_METHODS, method_of
 from .several_starts import Starts, several_starts
 from .solution import Solution, Statistics
@@ -33,4 +34,11 @@ __all__ = [
     "method_of",
     "several_starts",
     "spectral_radius",
+    "LongSolution",
+    "Solution",
+    "Statistics",
+    "events",
+    "integrate",
+    "long_time",
+    "method_of",
 ]

@@ -266,6 +266,15 @@ def test_a_run_says_what_merging_did_to_it():
     assert integrate(law, tokens, **way).record == {}
 
 
+def test_the_depth_of_a_meeting_does_not_depend_on_the_distance_of_merging():
+    """The error is of second order: over a factor of 1e5 the last of 50 tokens meet at the same depth, to ten digits."""
+    tokens = Ensemble.uniform(Sphere(2), 50, seed=2)
+    way = {"rtol": 1e-12, "save_at": [0.0], "stop_at_clusters": 1}
+    depths = [long_time(Attention(beta=16.0), tokens, 1e13, merge=merge, **way).solution.t for merge in (1e-10, 1e-5)]
+    assert depths[1] == pytest.approx(depths[0], rel=1e-10)
+    assert depths[0] == pytest.approx(6.873e11, rel=1e-3)
+
+
 def test_merging_goes_on_to_long_times_on_the_sphere_with_the_ordinary_sums():
     """Once few tokens are left a run that merges sums differences by itself: others stall at steps of 1e5."""
     tokens = Ensemble.uniform(Sphere(3), 50, seed=0)
