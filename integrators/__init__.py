@@ -2,7 +2,18 @@
 
 from . import events
 from .integrate import integrate
+from .lyapunov import LyapunovExponents, lyapunov_exponents
 from .methods import METHODS, SPLITTING_METHODS, method_of
 from .solution import Solution, Statistics
 
-__all__ = ["METHODS", "SPLITTING_METHODS", "Solution", "Statistics", "events", "integrate", "method_of"]
+__all__ = [
+    "METHODS",
+    "SPLITTING_METHODS",
+    "LyapunovExponents",
+    "Solution",
+    "Statistics",
+    "events",
+    "integrate",
+    "lyapunov_exponents",
+    "method_of",
+]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from .attention import Attention
 from .ensemble import Ensemble
+from .wasserstein import on_line
 
 Array = NDArray[np.float64]
 DIRECTIONS = 64  # onto which sliced distances project
@@ -62,7 +63,7 @@ def key_query_distance(ensemble: Ensemble, law: Attention) -> Array:
     def distance(query: Array, key: Array, weights: Array) -> float:
         directions = generator.standard_normal((DIRECTIONS, query.shape[1]))
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-        return float(np.sqrt(np.mean([_wasserstein(query @ u, key @ u, weights) for u in directions])))
+        return float(np.sqrt(np.mean([on_line(query @ u, weights, key @ u, weights, 2) for u in directions])))
 
     return _over_heads(ensemble, law, distance)
 
@@ -107,16 +108,6 @@ def _over_heads(ensemble: Ensemble, law: Attention, measured: Any) -> Array:
             for replica, x in enumerate(np.asarray(ensemble.positions, np.float64))
         ]
     )
-
-
-def _wasserstein(x: Array, y: Array, weights: Array) -> float:
-    """W_2^2 of sum_i a_i delta_{x_i} and sum_i a_i delta_{y_i} on the line: the quantiles of both, side by side."""
-    first, second = np.argsort(x, kind="stable"), np.argsort(y, kind="stable")
-    levels = np.cumsum(weights[first]), np.cumsum(weights[second])
-    every = np.sort(np.concatenate(levels))
-    lengths = np.diff(every, prepend=0.0)
-    places = [np.minimum(np.searchsorted(level, every - lengths / 2), len(x) - 1) for level in levels]
-    return float(lengths @ np.square(x[first][places[0]] - y[second][places[1]]))
 
 
 def _kernel_mean(x: Array, y: Array, weights: Array, scale: float) -> float:

@@ -133,6 +133,11 @@ class BlockField:
         parts = self._parts(x, self._attention.attended)  # type: ignore[attr-defined]
         return self._space.project(x, sum(self._effect(part, t, x) for part in parts))
 
+    def attended(self, positions: Any, t: float = 0.0) -> Any:
+        """`attention` (replicas, tokens, dimension) of a tensor of positions, a differentiable function of them."""
+        parts = self._parts(positions, self._attention.attended)  # type: ignore[attr-defined]
+        return sum(self._effect(part, t, positions) for part in parts)
+
     def statistics(self, positions: Any) -> tuple[Any, Any]:
         """See `Field.statistics`: of the rows as they are, of normalised tokens where the attention sees those."""
         normalise, _ = self._maps_for(positions)
