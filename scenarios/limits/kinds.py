@@ -18,7 +18,7 @@ from ..schema import Scenario
 Result = dict[str, NDArray[Any]]
 Results = Mapping[str, Result]
 
-MODULES = {"depth": "depth"}
+MODULES = {"depth": "depth", "temperature": "temperature", "perturbation": "perturbation"}
 
 
 @dataclass(frozen=True)
