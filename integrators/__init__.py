@@ -7,8 +7,8 @@ from .gaussian_closure import blow_up, gaussian_flow
 from .integrate import integrate
 from .layer_bound import LayerBound, layer_bound
 from .layer_map import LayerMap, spectral_radius
-from .lyapunov import LyapunovExponents, lyapunov_exponents
 from .long_time import LongSolution, long_time
+from .lyapunov import LyapunovExponents, lyapunov_exponents
 from .methods import METHODS, SPLITTING_METHODS, method_of
 from .several_starts import Starts, several_starts
 from .solution import Solution, Statistics
@@ -19,6 +19,7 @@ __all__ = [
     "FixedPoint",
     "LayerBound",
     "LayerMap",
+    "LongSolution",
     "LyapunovExponents",
     "Solution",
     "Starts",
@@ -30,15 +31,9 @@ __all__ = [
     "gaussian_flow",
     "integrate",
     "layer_bound",
+    "long_time",
     "lyapunov_exponents",
     "method_of",
     "several_starts",
     "spectral_radius",
-    "LongSolution",
-    "Solution",
-    "Statistics",
-    "events",
-    "integrate",
-    "long_time",
-    "method_of",
 ]

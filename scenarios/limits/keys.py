@@ -10,6 +10,7 @@ from ..values import ArrayFile, Section
 
 Counts = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2)]
 Numbers = Annotated[list[float], Field(min_length=2)]
+Positives = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=2)]
 
 
 class DepthKeys(Section):
@@ -34,7 +35,7 @@ class TokensKeys(Section):
     counts: Counts = Field(default=[2**k for k in range(4, 14)], description="Numbers of tokens n.")
     limit: Literal["auto", "closure", "density", "largest"] = Field(
         default="auto",
-        description="closure: gaussian tokens in R^d; density: tokens on the circle; largest: the largest of the counts.",
+        description="closure: gaussian tokens in R^d; density: tokens on the circle; largest: the largest count itself.",
     )
     work: int = Field(default=2**18, ge=16, description="Tokens of each size in all: work / n replicas.")
     least: int = Field(default=2, ge=1, description="The least number of replicas.")
@@ -75,11 +76,60 @@ class FixedPointKeys(Section):
     memory: int = Field(default=5, ge=1, description="Moves that Anderson acceleration keeps.")
 
 
+class TemperatureKeys(Section):
+    """Softmax at many temperatures, against hardmax or against averaging."""
+
+    kind: Literal["temperature"] = Field(description="The kind of study.")
+    towards: Literal["hardmax", "averaging"] = Field(
+        default="hardmax", description="The limit: hardmax, of beta to infinity, or averaging, of beta to 0."
+    )
+    betas: Positives | None = Field(
+        default=None, description="Inverse temperatures; by default 1, 1.5, 2, 3, ... 1024 or 1, 1/2, 1/4, ... 2^-12."
+    )
+
+
+class PerturbationKeys(Section):
+    """Two ensembles under one law: how far apart they are, as measures, over depth."""
+
+    kind: Literal["perturbation"] = Field(description="The kind of study.")
+    change: Literal["swap", "noise", "subsample", "adversarial"] = Field(
+        default="noise",
+        description="swap: a token is replaced by another; noise: all are displaced; subsample: some are left out; "
+        "adversarial: the one token whose displacement grows most, and to where.",
+    )
+    token: int | str | None = Field(
+        default=None,
+        description="swap: the token that is replaced, its number or its text, of which the first is meant.",
+    )
+    by: Annotated[list[int | str], Field(min_length=1)] | None = Field(
+        default=None, description="swap: what takes its place, one after the other: numbers or texts of tokens."
+    )
+    rows: ArrayFile | None = Field(
+        default=None, description="swap: an array (rows, dimension) whose rows the numbers of `by` then mean."
+    )
+    size: float | None = Field(
+        default=None,
+        gt=0,
+        description="noise: the standard deviation of a component; adversarial: by how much the token is displaced. By "
+        "default 0.01 of the tokens' root mean square length.",
+    )
+    keep: int | None = Field(default=None, ge=1, description="subsample: how many tokens are kept; by default half.")
+    samples: int = Field(
+        default=1, ge=1, le=10_000, description="noise and subsample: so many of them, of which the worst is looked at."
+    )
+    seed: int | None = Field(default=None, ge=0, description="Of the samples; by default that of the tokens.")
+    depths: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)] | None = Field(
+        default=None, description="Where they are compared; by default at 20 depths to the end, or at as many layers."
+    )
+
+
 KEYS: dict[str, type[Section]] = {
     "depth": DepthKeys,
     "fixed-point": FixedPointKeys,
-    "time": TimeKeys,
     "tokens": TokensKeys,
+    "temperature": TemperatureKeys,
+    "time": TimeKeys,
+    "perturbation": PerturbationKeys,
 }
 
 

@@ -14,11 +14,12 @@ from ...data.limits import Findings
 from ...errors import InvalidInput
 from ...particles.backends import Engine
 from ..schema import Scenario
+from .keys import KEYS
 
 Result = dict[str, NDArray[Any]]
 Results = Mapping[str, Result]
 
-MODULES = {"depth": "depth", "fixed-point": "fixed_point", "time": "time", "tokens": "tokens"}
+MODULES = {name: name.replace("-", "_") for name in KEYS}
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """Many tokens: n tokens drawn from one law, at depth T, against the limit of infinitely many.
 
-The limit is known for gaussian tokens in R^d whose law keeps them gaussian (`closure`), and for tokens on the circle by the
-equation of their density (`density`); else it is the largest number of tokens that is run (`largest`). Errors are root mean
-squares over replicas: n^(-1/2) in moments, and in W1 on the line, the circle, and of projections (arXiv:1312.2128).
+The limit is known for gaussian tokens in R^d whose law keeps them gaussian (`closure`), and for tokens on the circle by
+the equation of their density (`density`); else the largest number of tokens that is run stands for it (`largest`). Errors
+are root mean squares over replicas: n^(-1/2) in moments, and in W1 on the line, on the circle and of projections
+(arXiv:1312.2128).
 """
 
 from __future__ import annotations
@@ -145,7 +146,7 @@ def _moments(ends: Ensemble) -> dict[str, Array]:
 
 
 def _against(found: Result, last: NDArray[np.floating]) -> dict[str, Array]:
-    """The errors of moments, each (replicas,), with the largest number of tokens (1, tokens, dimension) as the limit."""
+    """The errors of moments, each (replicas,), with these tokens (1, tokens, dimension) for the limit."""
     mean, covariance = np.asarray(found["mean"]), np.asarray(found["covariance"])
     x = np.asarray(last[0], np.float64)
     return {
