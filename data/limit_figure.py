@@ -11,6 +11,7 @@ from .limits import Limit
 from .rates import Series
 
 MOST_PANELS = 4
+DECADES = 1e3  # from which on a parameter is drawn by its logarithm
 SYMBOLS = {"layers": "layers $L$", "tokens": "tokens $n$", "beta": r"inverse temperature $\beta$", "depth": "depth $t$"}
 
 
@@ -28,7 +29,9 @@ def draw_series(axes: Axes, series: Series) -> None:
     parameter, error = np.asarray(series.parameter), np.asarray(series.error)
     seen = np.isfinite(error) & ((error > 0) | (series.law == ""))
     positive = bool((error[seen] > 0).all()) if seen.any() else False
-    wide = positive and series.law != "" and bool((parameter > 0).all())
+    wide = positive and bool((parameter > 0).all())
+    if wide and not series.law and parameter.max() >= DECADES * parameter.min():
+        axes.set_xscale("log")
     if series.law == "power" and wide:
         axes.set_xscale("log", base=2 if series.parameter_name in ("layers", "tokens") else 10)
     if positive and _changes_scale(error[seen], 2.0 if series.law else 100.0):
@@ -40,7 +43,8 @@ def draw_series(axes: Axes, series: Series) -> None:
     if spread is not None:
         axes.errorbar(parameter[seen], error[seen], spread[seen], fmt="none", ecolor="0.6", elinewidth=0.8, zorder=1)
     if not series.law:
-        axes.plot(parameter[seen], error[seen], color="C0", marker="o", markersize=3.0)
+        few = seen.sum() <= 25
+        axes.plot(parameter[seen], error[seen], color="C0", marker="o" if few else None, markersize=3.0)
     else:
         axes.plot(parameter[seen & ~fitted], error[seen & ~fitted], "o", markersize=4, mfc="white", mec="C0")
         axes.plot(parameter[fitted], error[fitted], "o", markersize=4, color="C0", label="computed")
@@ -50,7 +54,7 @@ def draw_series(axes: Axes, series: Series) -> None:
         axes.plot(parameter, bound, color="C1", linestyle=":", label=series.bound_name or "bound")
     axes.set_xlabel(SYMBOLS.get(series.parameter_name, series.parameter_name))
     axes.set_title(series.name.replace("_", " "))
-    if not series.law:
+    if not series.law and axes.get_xscale() == "linear":
         axes.xaxis.set_major_locator(MaxNLocator(6))
     if series.law or series.bound is not None:
         axes.legend()

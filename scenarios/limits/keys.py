@@ -45,8 +45,9 @@ class TimeKeys(Section):
     """Depths so large that clusters meet: the lengths of plateaus against beta."""
 
     kind: Literal["time"] = Field(description="The kind of study.")
-    betas: Numbers = Field(
-        default=[8.0, 16.0, 32.0], description="Inverse temperatures; depth.time is the end of each run."
+    betas: Numbers = Field(default=[8.0, 16.0, 32.0], description="Inverse temperatures.")
+    end: float | None = Field(
+        default=None, gt=0, description="The depth at which each run ends; by default depth.time."
     )
     merge: float = Field(default=1e-9, gt=0, description="Tokens that have come within this distance become one.")
 

@@ -7,6 +7,8 @@ import numpy as np
 from ...data.limits import Limit
 from ...data.rates import Series
 
+MOST_ROWS = 25  # of a table without a rate
+
 
 def table(study: Limit) -> str:
     """The errors of every series with the slopes between neighbours, its rate, and the remarks."""
@@ -29,6 +31,9 @@ def rate_line(series: Series) -> str:
 
 def _table(series: Series) -> str:
     parameter, error = np.asarray(series.parameter), np.asarray(series.error)
+    if not series.law and len(parameter) > MOST_ROWS:
+        ends = f"{error[0]:.6g} at {series.parameter_name} {parameter[0]:.6g} to {error[-1]:.6g} at {parameter[-1]:.6g}"
+        return f"{series.name}: {ends}, {len(parameter)} points"
     heads, columns = [series.parameter_name, series.name], [_texts(parameter, "{:.10g}"), _texts(error, "{:.6e}")]
     if series.spread is not None:
         heads.append("+-")

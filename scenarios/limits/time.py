@@ -47,12 +47,13 @@ def run(scenario: Scenario, name: str, engine: Engine) -> Result:
     """See `Kind`: merges, the plateau that lasts longest, and the energy over depth."""
     keys, beta = _keys(scenario), float(name.removeprefix("beta = "))
     plan = build(scenario.override({"attention.beta": beta, "save": None, "depth.sums": None, "depth.merge": None}))
-    run = _followed(plan, keys, scenario.depth.end)
+    run = _followed(plan, keys, scenario.depth.end if keys.end is None else keys.end)
     starts = np.array([plateau.start for plateau in run.plateaus()])
     ends = np.array([plateau.end for plateau in run.plateaus()])
     counts = np.array([plateau.clusters for plateau in run.plateaus()])
-    lasting = int(np.argmax(ends - np.maximum(starts, 0.0)))
-    over = run.solution.t > ends[lasting] or lasting < len(ends) - 1
+    # what is left when all have met lasts for ever
+    lasting = int(np.argmax(np.where(counts > 1, ends - starts, 0.0)))
+    over = lasting < len(ends) - 1
     return {
         "merge_times": run.merge_times,
         "merged_into": run.merged_into,
@@ -100,7 +101,7 @@ def conclude(scenario: Scenario, results: Results) -> Findings:
 
 
 def _followed(plan: Plan, keys: TimeKeys, t_end: float) -> LongSolution:
-    return long_time(attention_of(plan.laws[0]), plan.ensemble, t_end, merge=keys.merge, stop_at_clusters=1)
+    return long_time(attention_of(plan.laws[0]), plan.ensemble, t_end, merge=keys.merge)
 
 
 def _exponent(run: LongSolution, plan: Plan, plateau: Plateau) -> float:
@@ -121,8 +122,8 @@ def _exponent(run: LongSolution, plan: Plan, plateau: Plateau) -> float:
 
 def _told(beta: float, run: Result) -> str:
     ends, counts = np.asarray(run["plateau_end"]), np.asarray(run["plateau_clusters"])
-    meetings = [f"{count} until {end:.3g}" for count, end in zip(counts[-4:-1], ends[-4:-1], strict=True)]
-    course = ", ".join([*meetings, f"{counts[-1]} to the end at {ends[-1]:.3g}"])
+    last = [f"{count} until {end:.3g}" for count, end in zip(counts[-5:-1], ends[-5:-1], strict=True)]
+    course = ", ".join([*last, f"{counts[-1]} to the end at {ends[-1]:.3g}"])
     return f"beta = {beta:g}, clusters: {course}."
 
 
