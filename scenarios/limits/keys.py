@@ -35,10 +35,15 @@ class TokensKeys(Section):
     counts: Counts = Field(default=[2**k for k in range(4, 14)], description="Numbers of tokens n.")
     limit: Literal["auto", "closure", "density", "largest"] = Field(
         default="auto",
-        description="closure: gaussian tokens in R^d; density: tokens on the circle; largest: the largest count itself.",
+        description="closure: gaussian tokens in R^d; density: tokens on the circle; largest: the largest of all.",
     )
     work: int = Field(default=2**18, ge=16, description="Tokens of each size in all: work / n replicas.")
     least: int = Field(default=2, ge=1, description="The least number of replicas.")
+    float32_from: int | None = Field(
+        default=None,
+        ge=1,
+        description="Numbers of tokens from which on the run is in float32, whose rounding is far below.",
+    )
 
 
 class TimeKeys(Section):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ...data.limits import Limit
 from ...data.rates import Series
 
-MOST_ROWS = 25  # of a table without a rate
+MOST_ROWS = 25  # of a table
 
 
 def table(study: Limit) -> str:
@@ -29,9 +31,10 @@ def rate_line(series: Series) -> str:
     return f"{series.name} ~ {form}{rate.value:.4f}{close}, {interval} from {rate.points} points{theory}"
 
 
-def _table(series: Series) -> str:
+def _table(whole: Series) -> str:
+    series = _thinned(whole)
     parameter, error = np.asarray(series.parameter), np.asarray(series.error)
-    if not series.law and len(parameter) > MOST_ROWS:
+    if not series.law and series.bound is None and len(parameter) > MOST_ROWS:
         ends = f"{error[0]:.6g} at {series.parameter_name} {parameter[0]:.6g} to {error[-1]:.6g} at {parameter[-1]:.6g}"
         return f"{series.name}: {ends}, {len(parameter)} points"
     heads, columns = [series.parameter_name, series.name], [_texts(parameter, "{:.10g}"), _texts(error, "{:.6e}")]
@@ -47,7 +50,17 @@ def _table(series: Series) -> str:
     widths = [max(map(len, [head, *column])) for head, column in zip(heads, columns, strict=True)]
     rows = [heads, *zip(*columns, strict=True)]
     lines = ["  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows]
-    return "\n".join([*lines, *filter(None, [rate_line(series)]), *series.remarks])
+    return "\n".join([*lines, *filter(None, [rate_line(whole)]), *series.remarks])
+
+
+def _thinned(series: Series) -> Series:
+    """Not more than some points of a series with a rate or a bound, evenly, with both ends."""
+    count = len(np.asarray(series.parameter))
+    if count <= MOST_ROWS or not (series.law or series.bound is not None):
+        return series
+    kept = np.unique(np.linspace(0, count - 1, MOST_ROWS).round().astype(int))
+    arrays = {name: getattr(series, name) for name in ("parameter", "error", "fitted", "spread", "bound")}
+    return replace(series, **{name: np.asarray(value)[kept] for name, value in arrays.items() if value is not None})
 
 
 def _slopes(series: Series) -> np.ndarray:

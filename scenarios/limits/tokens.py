@@ -1,8 +1,8 @@
 """Many tokens: n tokens drawn from one law, at depth T, against the limit of infinitely many.
 
 The limit is known for gaussian tokens in R^d whose law keeps them gaussian (`closure`), and for tokens on the circle by
-the equation of their density (`density`); else the largest number of tokens that is run stands for it (`largest`). Errors
-are root mean squares over replicas: n^(-1/2) in moments, and in W1 on the line, on the circle and of projections
+the equation of their density (`density`); else the largest number of tokens that is run stands for it (`largest`).
+Errors are root mean squares over replicas: n^(-1/2) in moments, and in W1 on the line, on the circle and of projections
 (arXiv:1312.2128).
 """
 
@@ -32,7 +32,8 @@ from .kinds import Kind, Result, Results, numbered
 
 Array = NDArray[np.float64]
 LARGEST = "largest"
-MOST_REPLICAS, AT_ONCE = 4096, 2**18  # replicas of one size, and tokens that are moved together
+MOST_REPLICAS, AT_ONCE = 1024, 2**18  # replicas of one size, and tokens that are moved together
+MEASURED, DIRECTIONS = 256, 32  # replicas at once whose W1 is taken, along so many directions
 
 
 def wrong(scenario: Scenario) -> Iterator[tuple[str, str]]:
@@ -87,8 +88,7 @@ def conclude(scenario: Scenario, results: Results) -> Findings:
         errors = [results[name] for name in numbered("n", counts)]
     series = []
     for name in errors[0]:
-        roots = [_root_mean_square(np.asarray(each[name], np.float64)) for each in errors]
-        error, spread = zip(*roots, strict=True)
+        error, spread = _root_mean_squares([np.asarray(each[name], np.float64) for each in errors])
         series.append(Series(name, "tokens", counts, error, "power", None, -0.5, spread))
     return Findings(series, remarks)
 
@@ -120,15 +120,18 @@ def _errors(ends: Ensemble, limit: GaussianMeasure | CircleDensity) -> dict[str,
     moments = moment_errors(ends, limit)
     if isinstance(limit, CircleDensity):
         return moments | {"W1": wasserstein_to_density(ends, limit)}
-    return moments | {"W1": wasserstein_to_gaussian(ends, limit)}
+    some = Ensemble(ends.positions[:MEASURED], ends.space)
+    return moments | {"W1": wasserstein_to_gaussian(some, limit, directions=DIRECTIONS)}
 
 
 def _ends(scenario: Scenario, count: int, replicas: int, engine: Engine) -> Iterator[Ensemble]:
     """The tokens at depth T, some replicas at a time; every size has random streams of its own."""
     seed = int(np.random.SeedSequence((scenario.tokens.seed, count)).generate_state(1)[0])
-    together = max(1, min(replicas, AT_ONCE // count))
+    together, single = max(1, min(replicas, AT_ONCE // count)), _keys(scenario).float32_from
     for first in range(0, replicas, together):
         changes = {"tokens.count": count, "tokens.replicas": min(together, replicas - first), "save": None}
+        if single is not None and count >= single:
+            changes["tokens.dtype"] = "float32"
         plan = build(scenario.override(changes | {"tokens.seed": seed + first}))
         arguments = plan.arguments() | {"save_at": None, "stop": []}
         solution = integrate(plan.law, plan.ensemble, **asdict(replace(engine, processes=1)), **arguments)
@@ -160,13 +163,19 @@ def _replicas(scenario: Scenario, count: int) -> int:
     return int(np.clip(keys.work // count, keys.least, MOST_REPLICAS))
 
 
-def _root_mean_square(values: Array) -> tuple[float, float]:
-    """The root of the mean square over replicas, and its standard error; NaN of a single one."""
-    squares = values**2
-    root = float(np.sqrt(squares.mean()))
-    if len(values) < 2 or root == 0.0:
-        return root, np.nan
-    return root, float(squares.std(ddof=1) / np.sqrt(len(values)) / (2.0 * root))
+def _root_mean_squares(errors: Sequence[Array]) -> tuple[Array, Array]:
+    """The root mean square of each size over its replicas, and their standard errors.
+
+    That of log of a root mean square over R replicas is (q / 4R)^(1/2), q the squared relative deviation of a squared
+    error, which is taken as one for all sizes: some have few replicas, or one.
+    """
+    squares = [each**2 for each in errors]
+    means, counts = np.array([each.mean() for each in squares]), np.array([len(each) for each in squares])
+    roots = np.sqrt(means)
+    if counts.max() < 2 or not (means > 0.0).all():
+        return roots, np.full(len(roots), np.nan)
+    q = sum(((each / mean - 1.0) ** 2).sum() for each, mean in zip(squares, means, strict=True)) / (counts - 1).sum()
+    return roots, roots * np.sqrt(q / (4.0 * counts))
 
 
 def _limit(scenario: Scenario) -> str:
