@@ -267,7 +267,7 @@ def test_a_run_says_what_merging_did_to_it():
 
 
 def test_the_depth_of_a_meeting_does_not_depend_on_the_distance_of_merging():
-    """The error is of second order: over a factor of 1e5 the last of 50 tokens meet at the same depth, to ten digits."""
+    """The error is of second order: over a factor of 1e5 the last of 50 tokens meet at one depth, to ten digits."""
     tokens = Ensemble.uniform(Sphere(2), 50, seed=2)
     way = {"rtol": 1e-12, "save_at": [0.0], "stop_at_clusters": 1}
     depths = [long_time(Attention(beta=16.0), tokens, 1e13, merge=merge, **way).solution.t for merge in (1e-10, 1e-5)]
