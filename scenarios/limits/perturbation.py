@@ -20,7 +20,7 @@ from ...data.rates import Series, upper_half
 from ...errors import InvalidInput, MissingExtra
 from ...particles import Ensemble, Euclidean
 from ...particles.backends import Engine
-from ...particles.block import Law
+from ...particles.block import Law, attention_of
 from ...particles.regularity import bound
 from ...particles.regularity.jacobian import Of
 from ...particles.space import Sphere
@@ -161,7 +161,8 @@ def _bound(scenario: Scenario, plan: Plan, depths: Array) -> tuple[Array | None,
         if plan.schedule is not None:
             raise InvalidInput("the law changes with depth by a schedule")
         if depth.layers is None:
-            logs = _constant(plan.laws[0], plan, "drift", keys.change) * depths
+            rate = _constant(plan.laws[0], plan, "drift", keys.change)
+            logs = np.where(depths > 0.0, rate, 0.0) * depths
         else:
             each = np.array([np.log(_layer(scenario, law, plan)) for law in plan.laws])
             each = np.broadcast_to(each, depth.layers) if len(each) == 1 else each
@@ -169,10 +170,11 @@ def _bound(scenario: Scenario, plan: Plan, depths: Array) -> tuple[Array | None,
             logs = np.concatenate([[0.0], np.cumsum(each)])[through]
     except InvalidInput as error:
         return None, [f"No bound: {error}."]
-    with np.errstate(over="ignore", invalid="ignore"):
-        values = np.exp(np.where(depths == 0.0, 0.0, logs))
+    with np.errstate(over="ignore"):
+        values = np.exp(logs)
     if not np.isfinite(values).all():
-        return None, ["No bound: it is finite, but beyond what float64 holds."]
+        each = "of a layer" if depth.layers is not None else "of the drift"
+        return None, [f"No bound within float64: the constant {each} grows like exp(2 r), r the largest score there may be."]
     return values, []
 
 
@@ -181,7 +183,8 @@ def _constant(law: Law, plan: Plan, of: Of, change: str) -> float:
     here = plan.ensemble
     weights = np.broadcast_to(np.asarray(here.weights, np.float64), here.positions.shape[:2])[0]
     found, reasons = [], []
-    for name in ("W1", "l2-W1")[: 1 if change == "subsample" else 2]:
+    equal = attention_of(law).score.distant and change != "subsample"
+    for name in ("W1", "l2-W1") if equal else ("W1",):
         try:
             found.append(bound(name, law, here.space, tokens=here.tokens, weights=weights, of=of).value)
         except InvalidInput as error:

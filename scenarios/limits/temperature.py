@@ -5,6 +5,9 @@ drift at the start    hardmax: exp(-beta g), g the smallest gap of the best scor
 tokens at depth T     averaging: beta. hardmax: exp(-beta g), g now the smallest gap along the way, where every row keeps
                       its best token. Where a row changes it, softmax turns over a depth of order 1 / beta, and so far
                       apart the tokens are at the end: beta^-1. In a network only layers count, whose gaps are positive
+
+Hardmax is discontinuous where the best token changes. Methods that adapt their step are run at the smallest tolerance, and
+find the place; one of fixed steps is compared with itself. The gaps are looked at at 400 depths, or every layer up to that.
 """
 
 from __future__ import annotations
@@ -132,10 +135,12 @@ def _hardmax(scenario: Scenario, limit: Result) -> tuple[tuple[str, float | None
     )
     discrete = scenario.depth.layers is not None or not method_of(scenario.depth.method).adaptive
     if changes and not discrete:
-        turned = f"{changes} times a row changes its best token on the way: softmax turns over a depth of order 1 / beta."
+        turned = f"Changes of a row's best token on the way: {changes}. Softmax turns over a depth of order 1 / beta."
         return ("power", -1.0), [gaps, turned]
+    if least[at] * max(_betas(_keys(scenario))) < 1.0:
+        return ("power", None), [gaps, "That is less than 1 / beta of all beta here: no exponential is seen yet."]
     if changes:
-        gaps += f" {changes} times a row changes its best token, from one step to another."
+        gaps += f" Changes of a row's best token, from one step to another: {changes}."
     note = "Rates fitted at finite beta are larger by about 1 / beta where the gap is smallest in passing or at an end."
     return ("exponential", -float(least[at])), [gaps, *([] if discrete else [note])]
 
