@@ -1,4 +1,4 @@
-"""Rates of limit studies: lines through logarithms against closed forms, intervals of Student's t, the asymptotic range."""
+"""Rates of limit studies: lines through logarithms, their intervals, the asymptotic range."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Limit studies of temperature: the bounds of the drift, closed forms of both limits, and what the scenarios promise."""
+"""Limit studies of temperature: bounds of the drift, closed forms of both limits, what the scenarios promise."""
 
 from functools import cache
 
@@ -31,7 +31,10 @@ def random_problem(seed):
     matrices = {name: rng.standard_normal((4, dimension)) for name in ("query", "key", "value")}
     biases = {name: rng.standard_normal(4) for name in ("query_bias", "value_bias")} if seed % 3 == 0 else {}
     output = rng.standard_normal((dimension, 4)) if seed % 2 else None
-    form = {"mask": ["none", "causal", "without-self"][seed % 3], "score": ["dot", "scaled-dot", "cosine", "gaussian"][seed % 4]}
+    form = {
+        "mask": ["none", "causal", "without-self"][seed % 3],
+        "score": ["dot", "scaled-dot", "cosine", "gaussian"][seed % 4],
+    }
     space = [Euclidean(dimension), Sphere(dimension)][seed // 2 % 2]
     weights = rng.dirichlet(np.ones(tokens))
     x = space.retract(rng.standard_normal((2, tokens, dimension)))
@@ -133,7 +136,7 @@ def test_towards_averaging_errors_are_linear_in_beta():
 
 
 def test_where_scores_and_values_are_uncorrelated_averaging_is_nearer():
-    """x_1 in {-1, 0, 1} gives the scores, x_2 = x_1^2 - 2/3 the values: their covariance is zero, the next term is not."""
+    """x_1 in {-1, 0, 1} gives the scores, x_2 = x_1^2 - 2/3 the values: uncorrelated, but x_1^2 is not."""
     points = [[-1.0, 1.0 / 3.0], [0.0, -2.0 / 3.0], [1.0, 1.0 / 3.0]]
     law = {"attention.query": [[1.0, 0.0], [0.0, 0.0]], "attention.value": [[0.0, 0.0], [0.0, 1.0]]}
     study_of = {"limit.towards": "averaging", "limit.betas": [0.2, 0.1, 0.05, 0.025]}
@@ -146,7 +149,9 @@ def test_where_scores_and_values_are_uncorrelated_averaging_is_nearer():
 
 
 def test_in_a_network_the_rate_is_the_smallest_gap_of_all_layers():
-    scenario = changed("temperature-switch", depth__layers=3, depth__step=0.5).override({"limit.betas": [100.0, 150.0, 200.0, 250.0]})
+    scenario = changed("temperature-switch", depth__layers=3, depth__step=0.5).override(
+        {"limit.betas": [100.0, 150.0, 200.0, 250.0]}
+    )
     error = limit(scenario).series[0]
     result = temperature.run(scenario, "limit", Engine())
     assert result["least"].shape == (4,)
@@ -158,7 +163,9 @@ def test_in_a_network_the_rate_is_the_smallest_gap_of_all_layers():
 
 def test_on_the_sphere_without_matrices_nothing_moves_in_the_limit():
     """Oracle 9.2: every token is its own best."""
-    scenario = changed("temperature-averaging").override({"limit.towards": "hardmax", "limit.betas": [16.0, 32.0, 64.0]})
+    scenario = changed("temperature-averaging").override(
+        {"limit.towards": "hardmax", "limit.betas": [16.0, 32.0, 64.0]}
+    )
     result = temperature.run(scenario, "limit", Engine())
     np.testing.assert_allclose(result["final"], result["start"], atol=1e-14)
     assert "In the limit no token moves." in limit(scenario).remarks
@@ -166,8 +173,13 @@ def test_on_the_sphere_without_matrices_nothing_moves_in_the_limit():
 
 def test_where_ties_last_no_exponential_is_promised():
     """Repelled by its best token, a token is driven to where two are equal, and stays there."""
-    study = limit(changed("temperature-switch", attention__value=-1.0, depth__time=1.0).override({"limit.betas": [8.0, 16.0, 32.0]}))
-    assert (study.series[0].law, study.series[0].expected) in {("power", None), ("power", -1.0)}
+    study = limit(
+        changed("temperature-switch", attention__value=-1.0, depth__time=1.0).override(
+            {"limit.betas": [8.0, 16.0, 32.0]}
+        )
+    )
+    assert (study.series[0].law, study.series[0].expected) == ("power", None)
+    assert any("less than 1 / beta of all beta" in remark for remark in study.remarks)
 
 
 @pytest.mark.parametrize(

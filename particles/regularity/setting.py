@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ...errors import InvalidInput
 from ..attention import Attention
-from ..space import Sphere, Space
+from ..space import Space, Sphere
 
 Array = NDArray[np.float64]
 ROWS = 512  # of the attention at zero scores that exist at a time
@@ -168,9 +168,9 @@ def _size(matrix: Array) -> float:
     return float(np.linalg.norm(matrix, 2))
 
 
-def _joined_size(after: Array, before: Array) -> float:
+def _joined_size(after: NDArray[np.floating], before: NDArray[np.floating]) -> float:
     """|A B| from R B with A = Q R, which has no more rows than a head."""
-    return _size(np.linalg.qr(after, mode="r") @ before)
+    return float(np.linalg.norm(np.linalg.qr(after, mode="r") @ before, 2))
 
 
 def _length(vector: Array) -> float:

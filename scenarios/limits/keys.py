@@ -50,7 +50,8 @@ class PerturbationKeys(Section):
         "adversarial: the one token whose displacement grows most, and to where.",
     )
     token: int | str | None = Field(
-        default=None, description="swap: the token that is replaced, its number or its text, of which the first is meant."
+        default=None,
+        description="swap: the token that is replaced, its number or its text, of which the first is meant.",
     )
     by: Annotated[list[int | str], Field(min_length=1)] | None = Field(
         default=None, description="swap: what takes its place, one after the other: numbers or texts of tokens."

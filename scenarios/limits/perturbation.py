@@ -173,8 +173,10 @@ def _bound(scenario: Scenario, plan: Plan, depths: Array) -> tuple[Array | None,
     with np.errstate(over="ignore"):
         values = np.exp(logs)
     if not np.isfinite(values).all():
-        each = "of a layer" if depth.layers is not None else "of the drift"
-        return None, [f"No bound within float64: the constant {each} grows like exp(2 r), r the largest score there may be."]
+        what = "of a layer" if depth.layers is not None else "of the drift"
+        return None, [
+            f"No bound within float64: the constant {what} grows like exp(2 r), r the largest score there may be."
+        ]
     return values, []
 
 
@@ -204,7 +206,9 @@ def _layer(scenario: Scenario, law: Law, plan: Plan) -> float:
         return kept + h * attention
     largest = _constant(law, plan, "drift", change) - attention  # sup |f| / R
     if not depth.residual or h * largest >= 1.0:
-        raise InvalidInput(f"a layer may take a token to 0, where retraction is not Lipschitz (h sup |f| / R = {h * largest:.3g})")
+        raise InvalidInput(
+            f"a layer may take a token to 0, where retraction is not Lipschitz (h sup |f| / R = {h * largest:.3g})"
+        )
     return (1.0 + h * attention) / (1.0 - h * largest)
 
 

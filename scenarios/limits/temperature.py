@@ -1,13 +1,14 @@
 """Both ends of temperature: softmax at many beta against hardmax, beta = inf, or against averaging, beta = 0.
 
-drift at the start    hardmax: exp(-beta g), g the smallest gap of the best scores of a row; averaging: beta. Each with its
-                      rigorous bound, `particles.temperature`
-tokens at depth T     averaging: beta. hardmax: exp(-beta g), g now the smallest gap along the way, where every row keeps
-                      its best token. Where a row changes it, softmax turns over a depth of order 1 / beta, and so far
-                      apart the tokens are at the end: beta^-1. In a network only layers count, whose gaps are positive
+drift at the start    hardmax: exp(-beta g), g the smallest gap of the best scores of a row; averaging: beta. Each with
+                      its rigorous bound, `particles.temperature`
+tokens at depth T     averaging: beta. hardmax: exp(-beta g), g now the smallest gap along the way, where every row
+                      keeps its best token. Where a row changes it, softmax turns over a depth of order 1 / beta, and so
+                      far apart tokens are at the end: beta^-1. In a network only layers count, whose gaps are positive
 
-Hardmax is discontinuous where the best token changes. Methods that adapt their step are run at the smallest tolerance, and
-find the place; one of fixed steps is compared with itself. The gaps are looked at at 400 depths, or every layer up to that.
+Hardmax is discontinuous where the best token changes. Methods that adapt their step are run at the smallest tolerance,
+and find the place; one of fixed steps is compared with itself. The gaps are looked at 400 times along the way, or once
+a layer where there are fewer.
 """
 
 from __future__ import annotations
@@ -48,7 +49,10 @@ def wrong(scenario: Scenario) -> Iterator[tuple[str, str]]:
     """See `Kind`."""
     attention, keys = scenario.attention, _keys(scenario)
     if word(attention.normalisation) != "softmax":
-        yield "attention.normalisation", f'must be "softmax", whose limits these are; got "{word(attention.normalisation)}"'
+        yield (
+            "attention.normalisation",
+            f'must be "softmax", whose limits these are; got "{word(attention.normalisation)}"',
+        )
     if word(attention.score) not in LINEAR:
         yield "attention.score", f'must be beta times something; got "{word(attention.score)}"'
     if word(attention.prior) != "none":
@@ -76,7 +80,7 @@ def run(scenario: Scenario, name: str, engine: Engine) -> Result:
     plan = build(tightened(quiet(scenario)).override({"attention.beta": betas[name]}))
     law = attention_of(plan.laws[0])
     start = seen_by(plan.laws[0], plan.ensemble)
-    options = {"backend": engine.backend, "device": engine.device, "threads": engine.threads}
+    options: Any = {"backend": engine.backend, "device": engine.device, "threads": engine.threads}
     drift = law.drift(start.positions, space=start.space, weights=start.weights, **options)
     if name != LIMIT:
         return {"final": followed(plan, engine).final, "drift": drift}
@@ -102,7 +106,10 @@ def conclude(scenario: Scenario, results: Results) -> Findings:
     start = Ends(**{name: np.asarray(limit[name]) for name in names}, output=scalar(limit, "output"))
     bound = start.from_hardmax if keys.towards == "hardmax" else start.from_averaging
     bounds = [float(bound(beta).max()) for beta in betas]
-    sizes = np.linalg.norm(limit["final"]), max(float(np.linalg.norm(one["drift"], axis=-1).max()) for one in runs)
+    sizes = (
+        float(np.linalg.norm(limit["final"])),
+        max(float(np.linalg.norm(one["drift"], axis=-1).max()) for one in runs),
+    )
     fitted = [
         _fitted(np.array(betas), np.array(error), FLOOR[name] * size, sign)
         for name, error, size in zip(("error", "drift"), (flow, drift), sizes, strict=True)
@@ -149,7 +156,9 @@ def _averaging(start: Ends) -> tuple[tuple[str, float | None], list[str]]:
     largest = float(start.linear.max())
     if largest > FLOOR["drift"] * float(start.slope.max()):
         return ("power", 1.0), []
-    return ("power", None), ["The term of first order in beta vanishes at the start: the error is of higher order there."]
+    return ("power", None), [
+        "The term of first order in beta vanishes at the start: the error is of higher order there."
+    ]
 
 
 def _still(limit: Result) -> list[str]:
