@@ -124,6 +124,9 @@ def test_towards_hardmax_a_change_of_leaders_leaves_an_error_like_one_over_beta(
     assert error.rate().value == pytest.approx(-1.0, abs=0.01)
     assert np.polyfit(np.log(error.parameter[3:]), np.log(error.error[3:]), 1)[0] == pytest.approx(-1.0, abs=0.03)
     assert drift.rate().value == pytest.approx(-0.06, abs=0.001)
+    told = np.isfinite(drift.bound)  # where it is more than rounding
+    assert drift.parameter[told].max() == 512.0
+    assert (drift.error <= drift.bound)[told].all()
     assert any("best token on the way: 1." in remark for remark in study.remarks)
 
 

@@ -105,11 +105,12 @@ def conclude(scenario: Scenario, results: Results) -> Findings:
     names = ("gap", "chosen", "reach", "slope", "linear")
     start = Ends(**{name: np.asarray(limit[name]) for name in names}, output=scalar(limit, "output"))
     bound = start.from_hardmax if keys.towards == "hardmax" else start.from_averaging
-    bounds = [float(bound(beta).max()) for beta in betas]
     sizes = (
         float(np.linalg.norm(limit["final"])),
         max(float(np.linalg.norm(one["drift"], axis=-1).max()) for one in runs),
     )
+    bounds = np.array([bound(beta).max() for beta in betas])
+    bounds[bounds < FLOOR["drift"] * sizes[1]] = np.nan  # below rounding it says nothing
     fitted = [
         _fitted(np.array(betas), np.array(error), FLOOR[name] * size, sign)
         for name, error, size in zip(("error", "drift"), (flow, drift), sizes, strict=True)
