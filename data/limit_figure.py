@@ -34,10 +34,12 @@ def draw_series(axes: Axes, series: Series) -> None:
         axes.set_xscale("log")
     if series.law == "power" and wide:
         axes.set_xscale("log", base=2 if series.parameter_name in ("layers", "tokens") else 10)
-    if positive and _changes_scale(error[seen], 2.0 if series.law else 100.0):
+    bound = np.array([]) if series.bound is None else np.asarray(series.bound)
+    heights = np.concatenate([error[seen], bound[np.isfinite(bound) & (bound > 0.0)]])
+    if positive and _changes_scale(heights, 2.0 if series.law else 100.0):
         axes.set_yscale("log")
     elif positive:
-        axes.set_ylim(0.0, 1.3 * error[seen].max())
+        axes.set_ylim(0.0, 1.3 * heights.max())
     fitted = np.asarray(series.fitted) & seen if series.law else seen
     spread = None if series.spread is None else np.where(np.isfinite(series.spread), series.spread, 0.0)
     if spread is not None:
@@ -50,8 +52,10 @@ def draw_series(axes: Axes, series: Series) -> None:
         axes.plot(parameter[fitted], error[fitted], "o", markersize=4, color="C0", label="computed")
         _lines(axes, series, fitted)
     if series.bound is not None:
-        bound = np.asarray(series.bound)
         axes.plot(parameter, bound, color="C1", linestyle=":", label=series.bound_name or "bound")
+    if axes.get_yscale() == "log":
+        # a line of theory that goes on below all errors is not to hide them
+        axes.set_ylim(bottom=max(axes.get_ylim()[0], 0.1 * error[seen].min()))
     axes.set_xlabel(SYMBOLS.get(series.parameter_name, series.parameter_name))
     axes.set_title(series.name.replace("_", " "))
     if not series.law and axes.get_xscale() == "linear":

@@ -1,15 +1,15 @@
 """Softmax attention near both ends of temperature: how far it is from hardmax, and from averaging.
 
-Of row i let s_ij be the scores at beta = 1, mu_ij = a_j m_ij what they are weighed with, C the tokens of the highest score,
-gap the highest minus the next score, h the mean of the values v_j over C and m that over all tokens that are seen.
+Of row i let s_ij be the scores at beta = 1, mu_ij = a_j m_ij what they are weighed with, C the tokens of the highest
+score, gap the highest minus the next score, h the mean of the values v_j over C and m that over all that are seen.
 
     |f_i(beta) - h| <= max_j |v_j - h| (mu(not C) / mu(C)) exp(-beta gap)                beta -> inf
     |f_i(beta) - m| <= beta max_j |v_j - m| (max_j s_ij - min_j s_ij) / 2                beta -> 0
     d f_i / d beta (0) = sum_j mu_ij (s_ij - mean s_i) v_j / sum_j mu_ij
 
-The second: the derivative is the covariance of scores and values under the weights at beta, at most half the range of the
-scores times the deviation of the values. Heads together: |O| (sum over heads of squares)^(1/2). For scores that are beta
-times something, softmax, and no prior.
+The second: the derivative is the covariance of scores and values under the weights at beta, at most half the range of
+the scores times the deviation of the values. Heads together: |O| (sum over heads of squares)^(1/2). For scores that are
+beta times something, softmax, and no prior.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .backends.reference import ReferenceField, row_pairs
 from .ensemble import Ensemble
 from .normalisations import tie
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating]
 ROWS = 256  # of attention that exist at a time
 
 
@@ -33,8 +33,10 @@ ROWS = 256  # of attention that exist at a time
 class Ends:
     """What the bounds of the module are made of, each (replicas, heads, tokens).
 
-    gap    : inf where all that are seen have the highest score      chosen : the first token of C, -1 where none is seen
-    reach  : max_j |v_j - h| mu(not C) / mu(C)                       slope  : max_j |v_j - m| (max_j s_ij - min_j s_ij) / 2
+    gap    : inf where all that are seen have the highest score
+    chosen : the first token of C, -1 where none is seen
+    reach  : max_j |v_j - h| mu(not C) / mu(C)
+    slope  : max_j |v_j - m| (max_j s_ij - min_j s_ij) / 2
     linear : |d f_i / d beta (0)| of the head
     output : |O|, 1 where there is none
     """

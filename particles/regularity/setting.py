@@ -155,17 +155,22 @@ def _heads(law: Attention, dimension: int) -> tuple[Head, ...]:
         query = p.score_scale * identity if p.query is None else p.query[h]
         key = identity if p.key is None else p.key[h]
         value = p.value_scale * identity if p.value is None else p.value[h]
-        joined = value if p.output is None else p.output[:, h * width : (h + 1) * width] @ value
+        joined = _size(value) if p.output is None else _joined_size(p.output[:, h * width : (h + 1) * width], value)
         shift = 0.0 if p.query_bias is None else _length(law.score_beta * key.T @ p.query_bias[h])
         bias = 0.0 if p.value_bias is None else _length(p.value_bias[h])
-        form = _size(law.score_beta * key.T @ query)
-        found.append(Head(_size(query), _size(key), _size(value), form, shift, bias, _size(joined)))
+        form = abs(law.score_beta) * _joined_size(key.T, query)
+        found.append(Head(_size(query), _size(key), _size(value), form, shift, bias, joined))
     return tuple(found)
 
 
 def _size(matrix: Array) -> float:
     """The spectral norm."""
     return float(np.linalg.norm(matrix, 2))
+
+
+def _joined_size(after: NDArray[np.floating], before: NDArray[np.floating]) -> float:
+    """|A B| from R B with A = Q R, which has no more rows than a head."""
+    return float(np.linalg.norm(np.linalg.qr(after, mode="r") @ before, 2))
 
 
 def _length(vector: Array) -> float:

@@ -1,7 +1,7 @@
 """What a study of perturbations does to an ensemble: one token replaced, all displaced, some left out, the worst moved.
 
-The adversary: displacements of sizes |dx_i| small beside the distances of tokens have W1 = sum_i a_i |dx_i|, and the growth
-of W1 under a flow with the differential D is convex in them. So its largest value is that of one token alone,
+The adversary: displacements dx_i that are small beside the distances of tokens have W1 = sum_i a_i |dx_i|, and what it
+becomes under a flow with the differential D is convex in them. So its largest ratio is that of one token alone,
 
     max over i, |u| = 1 of (1 / a_i) sum_j a_j |D_ji u|,
 
@@ -21,13 +21,14 @@ from ...particles.arrays import read_array
 from ...particles.backends import Engine
 from ..build import Plan, build
 from ..schema import Scenario
-from .course import even_depths, followed, quiet, tightened
+from .course import even_depths, followed, quiet
 from .keys import PerturbationKeys
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating]
 LARGEST = 512  # components of an ensemble whose differential is written out
 DIFFERENCE = 1e-5  # of the tokens' size: the error of a central difference is its square, beside rounding over it
 ASCENTS = 200
+SAME = 1e-12  # relatively, by which two tokens may differ that are the same
 SHARE = 0.01  # of the tokens' size, by which they are displaced where nothing is said
 COMPARED = 20  # depths
 
@@ -48,14 +49,15 @@ def swaps(keys: PerturbationKeys, plan: Plan) -> list[Swap]:
     number = _number("limit.token", keys.token, len(here), plan.strings)
     source, strings = here, plan.strings
     if keys.rows is not None:
-        source, strings = read_array(plan.scenario.folder / keys.rows.file, keys.rows.array), None
-        if source.ndim != 2 or source.shape[1] != here.shape[1]:
-            raise InvalidInput(f"limit.rows: must hold (rows, {here.shape[1]}) numbers; got {source.shape}")
-    found = []
+        given, strings = read_array(plan.scenario.folder / keys.rows.file, keys.rows.array), None
+        if given.ndim != 2 or given.shape[1] != here.shape[1] or not np.isfinite(given).all():
+            raise InvalidInput(f"limit.rows: must hold (rows, {here.shape[1]}) finite numbers; got {given.shape}")
+        source = np.asarray(plan.ensemble.space.retract(given.astype(np.float64)))
+    found: list[Swap] = []
     for one in keys.by:
         row = _number("limit.by", one, len(source), strings)
-        by = np.asarray(plan.ensemble.space.retract(source[row]), np.float64)
-        if (by == here[number]).all():
+        by = source[row]
+        if np.abs(by - here[number]).max() <= SAME * np.abs(here[number]).max():
             raise InvalidInput(f"limit.by: {one!r} is what is there already")
         # a / would be a group of the file
         name = f"{_text(number, plan.strings)} by {_text(row, strings)}".replace("/", "|")
@@ -68,7 +70,7 @@ def changed(scenario: Scenario, plan: Plan, number: int, engine: Engine) -> Ense
     keys = scenario.limit
     assert isinstance(keys, PerturbationKeys)
     here = plan.ensemble
-    x = np.array(here.positions, np.float64)
+    x: Array = np.array(here.positions, np.float64)
     generator = np.random.default_rng([scenario.tokens.seed if keys.seed is None else keys.seed, number])
     if keys.change == "swap":
         swap = swaps(keys, plan)[number]
@@ -109,7 +111,7 @@ def compared_at(scenario: Scenario) -> Array:
 
 def worst(scenario: Scenario, engine: Engine) -> tuple[int, Array]:
     """The token, and the unit direction (dimension,), in which a small displacement grows most at a compared depth."""
-    plan = build(tightened(quiet(scenario)))
+    plan = build(quiet(scenario))  # displaced tokens go in the same steps, whose errors cancel
     here = plan.ensemble
     tokens, dimension = here.positions.shape[1:]
     step = DIFFERENCE * _size(here)

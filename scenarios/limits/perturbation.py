@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...data.limits import Findings
-from ...data.rates import Series, upper_half
+from ...data.rates import Series
 from ...errors import InvalidInput, MissingExtra
 from ...particles import Ensemble, Euclidean
 from ...particles.backends import Engine
-from ...particles.block import Law
+from ...particles.block import Law, attention_of
 from ...particles.regularity import bound
 from ...particles.regularity.jacobian import Of
 from ...particles.space import Sphere
@@ -35,7 +35,6 @@ from .kinds import Kind, Result, Results
 
 Array = NDArray[np.float64]
 ORIGINAL = "original"
-FLOOR = 1e-12  # of the distance of tokens, of which less is rounding
 RANDOM = ("noise", "subsample")
 BELONGS = {"token": ("swap",), "by": ("swap",), "rows": ("swap",), "size": ("noise", "adversarial"), "keep": RANDOM[1:]}
 
@@ -108,30 +107,25 @@ def conclude(scenario: Scenario, results: Results) -> Findings:
     if not distances[:, 0].all():
         raise InvalidInput("a change left the measure as it was: there is no distance to compare with")
     ratios = distances / distances[:, :1]
-    resolved = distances > FLOOR * np.linalg.norm(results[ORIGINAL]["positions"][0], axis=-1).max()
     limit, remarks = _bound(scenario, plan, depths)
-    remarks = [_starts(scenario, plan, distances[:, 0]), *remarks]
+    remarks = [_starts(scenario, plan, distances[:, 0]), _fastest(depths, ratios), *remarks]
     if limit is not None and len(depths) > 1:
         room = (limit / ratios.max(axis=0))[1:]
         remarks.append(
             f"The bound is at least {room.min():.3g} times the largest ratio, at depth {depths[1 + room.argmin()]:g}."
         )
 
-    def series(name: str, ratio: Array, seen: NDArray[np.bool_], spread: Array | None = None) -> Series:
-        fitted = seen & upper_half(depths)
+    def series(name: str, ratio: Array, spread: Array | None = None) -> Series:
         named = "" if limit is None else "bound"
-        return Series(name, "depth", depths, ratio, "exponential", fitted, None, spread, limit, named)
+        return Series(name, "depth", depths, ratio, spread=spread, bound=limit, bound_name=named)
 
     if keys.change == "swap":
         names = [swap.name for swap in swaps(keys, plan)]
-        return Findings([series(*each) for each in zip(names, ratios, resolved, strict=True)], remarks)
+        return Findings([series(*each) for each in zip(names, ratios, strict=True)], remarks)
     if len(ratios) == 1:
-        return Findings([series(keys.change, ratios[0], resolved[0])], remarks)
-    every = resolved.all(axis=0)
+        return Findings([series(keys.change, ratios[0])], remarks)
     spread = ratios.std(axis=0, ddof=1) / np.sqrt(len(ratios))
-    return Findings(
-        [series("largest", ratios.max(axis=0), every), series("mean", ratios.mean(axis=0), every, spread)], remarks
-    )
+    return Findings([series("largest", ratios.max(axis=0)), series("mean", ratios.mean(axis=0), spread)], remarks)
 
 
 def _distances(original: Result, other: Result) -> Array:
@@ -154,6 +148,17 @@ def _starts(scenario: Scenario, plan: Plan, distances: Array) -> str:
     return f"W1 at the start: from {distances.min():.4g} to {distances.max():.4g}, {len(distances)} samples."
 
 
+def _fastest(depths: Array, ratios: Array) -> str:
+    """Where a ratio grows most."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slopes = np.nan_to_num(np.diff(np.log(ratios), axis=1) / np.diff(depths), nan=-np.inf, posinf=-np.inf)
+    _, at = np.unravel_index(int(slopes.argmax()), slopes.shape)
+    grown = f"like exp({slopes.max():.3g} t)"
+    return (
+        f"No ratio grows faster than {grown} from one depth to the next: so from {depths[at]:g} to {depths[at + 1]:g}."
+    )
+
+
 def _bound(scenario: Scenario, plan: Plan, depths: Array) -> tuple[Array | None, list[str]]:
     """The bound at every depth, or None and the hypothesis that fails."""
     keys, depth = _keys(scenario), scenario.depth
@@ -161,7 +166,8 @@ def _bound(scenario: Scenario, plan: Plan, depths: Array) -> tuple[Array | None,
         if plan.schedule is not None:
             raise InvalidInput("the law changes with depth by a schedule")
         if depth.layers is None:
-            logs = _constant(plan.laws[0], plan, "drift", keys.change) * depths
+            rate = _constant(plan.laws[0], plan, "drift", keys.change)
+            logs = np.where(depths > 0.0, rate, 0.0) * depths
         else:
             each = np.array([np.log(_layer(scenario, law, plan)) for law in plan.laws])
             each = np.broadcast_to(each, depth.layers) if len(each) == 1 else each
@@ -169,10 +175,13 @@ def _bound(scenario: Scenario, plan: Plan, depths: Array) -> tuple[Array | None,
             logs = np.concatenate([[0.0], np.cumsum(each)])[through]
     except InvalidInput as error:
         return None, [f"No bound: {error}."]
-    with np.errstate(over="ignore", invalid="ignore"):
-        values = np.exp(np.where(depths == 0.0, 0.0, logs))
+    with np.errstate(over="ignore"):
+        values = np.exp(logs)
     if not np.isfinite(values).all():
-        return None, ["No bound: it is finite, but beyond what float64 holds."]
+        what = "of a layer" if depth.layers is not None else "of the drift"
+        return None, [
+            f"No bound within float64: the constant {what} grows like exp(2 r), r the largest score there may be."
+        ]
     return values, []
 
 
@@ -181,7 +190,8 @@ def _constant(law: Law, plan: Plan, of: Of, change: str) -> float:
     here = plan.ensemble
     weights = np.broadcast_to(np.asarray(here.weights, np.float64), here.positions.shape[:2])[0]
     found, reasons = [], []
-    for name in ("W1", "l2-W1")[: 1 if change == "subsample" else 2]:
+    equal = attention_of(law).score.distant and change != "subsample"
+    for name in ("W1", "l2-W1") if equal else ("W1",):
         try:
             found.append(bound(name, law, here.space, tokens=here.tokens, weights=weights, of=of).value)
         except InvalidInput as error:

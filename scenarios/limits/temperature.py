@@ -1,10 +1,14 @@
 """Both ends of temperature: softmax at many beta against hardmax, beta = inf, or against averaging, beta = 0.
 
-drift at the start    hardmax: exp(-beta g), g the smallest gap of the best scores of a row; averaging: beta. Each with its
-                      rigorous bound, `particles.temperature`
-tokens at depth T     averaging: beta. hardmax: exp(-beta g), g now the smallest gap along the way, where every row keeps
-                      its best token. Where a row changes it, softmax turns over a depth of order 1 / beta, and so far
-                      apart the tokens are at the end: beta^-1. In a network only layers count, whose gaps are positive
+drift at the start    hardmax: exp(-beta g), g the smallest gap of the best scores of a row; averaging: beta. Each with
+                      its rigorous bound, `particles.temperature`
+tokens at depth T     averaging: beta. hardmax: exp(-beta g), g now the smallest gap along the way, where every row
+                      keeps its best token. Where a row changes it, softmax turns over a depth of order 1 / beta, and so
+                      far apart tokens are at the end: beta^-1. In a network only layers count, whose gaps are positive
+
+Hardmax is discontinuous where the best token changes. Methods that adapt their step are run at the smallest tolerance,
+and find the place; one of fixed steps is compared with itself. The gaps are looked at 400 times along the way, or once
+a layer where there are fewer.
 """
 
 from __future__ import annotations
@@ -76,7 +80,7 @@ def run(scenario: Scenario, name: str, engine: Engine) -> Result:
     plan = build(tightened(quiet(scenario)).override({"attention.beta": betas[name]}))
     law = attention_of(plan.laws[0])
     start = seen_by(plan.laws[0], plan.ensemble)
-    options = {"backend": engine.backend, "device": engine.device, "threads": engine.threads}
+    options: Any = {"backend": engine.backend, "device": engine.device, "threads": engine.threads}
     drift = law.drift(start.positions, space=start.space, weights=start.weights, **options)
     if name != LIMIT:
         return {"final": followed(plan, engine).final, "drift": drift}
@@ -101,8 +105,12 @@ def conclude(scenario: Scenario, results: Results) -> Findings:
     names = ("gap", "chosen", "reach", "slope", "linear")
     start = Ends(**{name: np.asarray(limit[name]) for name in names}, output=scalar(limit, "output"))
     bound = start.from_hardmax if keys.towards == "hardmax" else start.from_averaging
-    bounds = [float(bound(beta).max()) for beta in betas]
-    sizes = np.linalg.norm(limit["final"]), max(float(np.linalg.norm(one["drift"], axis=-1).max()) for one in runs)
+    sizes = (
+        float(np.linalg.norm(limit["final"])),
+        max(float(np.linalg.norm(one["drift"], axis=-1).max()) for one in runs),
+    )
+    bounds = np.array([bound(beta).max() for beta in betas])
+    bounds[bounds < FLOOR["drift"] * sizes[1]] = np.nan  # below rounding it says nothing
     fitted = [
         _fitted(np.array(betas), np.array(error), FLOOR[name] * size, sign)
         for name, error, size in zip(("error", "drift"), (flow, drift), sizes, strict=True)
@@ -135,12 +143,12 @@ def _hardmax(scenario: Scenario, limit: Result) -> tuple[tuple[str, float | None
     )
     discrete = scenario.depth.layers is not None or not method_of(scenario.depth.method).adaptive
     if changes and not discrete:
-        turned = (
-            f"{changes} times a row changes its best token on the way: softmax turns over a depth of order 1 / beta."
-        )
+        turned = f"Changes of a row's best token on the way: {changes}. Softmax turns over a depth of order 1 / beta."
         return ("power", -1.0), [gaps, turned]
+    if least[at] * max(_betas(_keys(scenario))) < 1.0:
+        return ("power", None), [gaps, "That is less than 1 / beta of all beta here: no exponential is seen yet."]
     if changes:
-        gaps += f" {changes} times a row changes its best token, from one step to another."
+        gaps += f" Changes of a row's best token, from one step to another: {changes}."
     note = "Rates fitted at finite beta are larger by about 1 / beta where the gap is smallest in passing or at an end."
     return ("exponential", -float(least[at])), [gaps, *([] if discrete else [note])]
 
