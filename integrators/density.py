@@ -180,7 +180,7 @@ def _kernel(law: Any, radius: float) -> tuple[float, float]:
 def _scalar(name: str, matrix: Any) -> float:
     """c of a number c or of c times the identity; 1 for None."""
     if matrix is None or np.isscalar(matrix):
-        return 1.0 if matrix is None else float(matrix)
+        return 1.0 if matrix is None else float(np.asarray(matrix).item())
     if matrix.shape != (2, 2) or not np.array_equal(matrix, matrix[0, 0] * np.eye(2)):
         raise InvalidInput(f"the density's equation needs {name} to be a number, or that times the identity")
     return float(matrix[0, 0])

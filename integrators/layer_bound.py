@@ -133,7 +133,9 @@ def _to_the_origin(here: Setting, ensemble: Ensemble, step: float) -> LayerBound
     return LayerBound(best.name, step * best.value, best.norm, radius, hypotheses, best.source)
 
 
-def _least(law: Attention, space: Any, weights: Array, radius: float | None, first: str | None = None) -> Bound:
+def _least(
+    law: Attention, space: Any, weights: NDArray[np.floating], radius: float | None, first: str | None = None
+) -> Bound:
     """The smallest bound in a norm of tokens, or the one with a name where it is there."""
     found = bounds(law, space, tokens=len(weights), radius=radius, weights=weights, of="attention")
     named = [each for each in found if each.name == first]

@@ -92,5 +92,5 @@ class Merging:
         self.moved += moved if self.rows is None else moved[self.rows]
         changes = [drift_change(law, self.ensemble.at(positions), moved, rows) for law in self.laws]
         known = [change for change in changes if change is not None]
-        bounded = self.drift_change is not None and 0 < len(known) == len(changes)
-        self.drift_change = self.drift_change + max(known) if bounded else None
+        if self.drift_change is not None:
+            self.drift_change = self.drift_change + max(known) if 0 < len(known) == len(changes) else None

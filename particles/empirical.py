@@ -46,10 +46,10 @@ def moment_errors(ensemble: Ensemble, limit: GaussianMeasure | CircleDensity | E
         names = ("first", "second")
         return {name: np.abs(each - known[k]) for name, each, k in zip(names, ours, (1, 2), strict=True)}
     mean, covariance = _moments(x, a)
-    known = _moments(*_tokens(limit, ensemble)) if isinstance(limit, Ensemble) else (limit.mean, limit.covariance)
+    there = _moments(*_tokens(limit, ensemble)) if isinstance(limit, Ensemble) else (limit.mean, limit.covariance)
     return {
-        "mean": np.linalg.norm(mean - known[0], axis=-1),
-        "covariance": np.linalg.norm(covariance - known[1], axis=(-2, -1)),
+        "mean": np.linalg.norm(mean - there[0], axis=-1),
+        "covariance": np.linalg.norm(covariance - there[1], axis=(-2, -1)),
     }
 
 
@@ -73,7 +73,7 @@ def wasserstein_to_gaussian(
         raise InvalidInput(f'method must be "sliced" or "sample"; got {method!r}')
     x, a = _tokens(ensemble, limit)
     if method == "sample":
-        return wasserstein(ensemble, limit.draw(ensemble.tokens, ensemble.replicas, seed))
+        return np.asarray(wasserstein(ensemble, limit.draw(ensemble.tokens, ensemble.replicas, seed)), np.float64)
     u = np.random.default_rng(seed).standard_normal((directions, limit.dimension))
     u = np.ones((1, 1)) if limit.dimension == 1 else u / np.linalg.norm(u, axis=1, keepdims=True)
     deviations = np.sqrt(np.maximum(np.einsum("ud,de,ue->u", u, limit.covariance, u), 0.0))

@@ -49,5 +49,5 @@ def drift_change(law: Attention, ensemble: Ensemble, moved: Array, labels: NDArr
     return above * mean * (numerator + longest * steepness * (0.5 * steepness + curved))
 
 
-def _length(bias: Array | None) -> float:
+def _length(bias: NDArray[np.floating] | None) -> float:
     return 0.0 if bias is None else float(np.linalg.norm(bias[0]))

@@ -64,7 +64,7 @@ class DifferenceField:
     def velocity(self, t: float, positions: Array, out: Array) -> None:
         """See `Field.velocity`."""
         for replica, weights in enumerate(self._weights):
-            _drift(positions[replica], *self._query, *self._key, weights, *self._law, out[replica])
+            _drift(positions[replica], *self._query, *self._key, weights, *self._law, out[replica])  # type: ignore
 
     def attention(self, t: float, positions: Array, out: Array) -> None:
         """See `Field.attention`."""

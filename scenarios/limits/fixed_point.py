@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ...data.limits import Findings
 from ...data.rates import Series
-from ...integrators.fixed_point import fixed_point
+from ...integrators.fixed_point import ITERATIONS, fixed_point
 from ...integrators.several_starts import several_starts
 from ...particles.backends import Engine
 from ..build import Plan, build
@@ -58,9 +58,14 @@ def run(scenario: Scenario, name: str, engine: Engine) -> Result:
     if name == STARTS:
         many = several_starts(plan.laws[0], plan.ensemble, starts=keys.starts, seed=scenario.tokens.seed, **options)
         kinds = [point.kind for point in many.points]
-        found = {"distances": many.distances, "labels": many.labels, "kinds": _text(", ".join(sorted(set(kinds))))}
+        found: Result = {
+            "distances": many.distances,
+            "labels": many.labels,
+            "kinds": _text(", ".join(sorted(set(kinds)))),
+        }
         return found | {"final": np.concatenate([point.positions for point in many.points])}
-    point = fixed_point(plan.laws[0], plan.ensemble, method=name, **options)
+    method = next(known for known in ITERATIONS if known == name)
+    point = fixed_point(plan.laws[0], plan.ensemble, method=method, **options)
     kept = np.unique(np.linspace(0, point.iterations - 1, min(point.iterations, MOST)).round().astype(int))
     bound = np.nan if point.bound is None else point.bound.value
     return {

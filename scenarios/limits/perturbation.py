@@ -134,7 +134,7 @@ def _distances(original: Result, other: Result) -> Array:
         Ensemble(np.asarray(each["positions"], np.float64), Euclidean(each["positions"].shape[-1]), each["weights"])
         for each in (original, other)
     )
-    return wasserstein(mu, nu)
+    return np.asarray(wasserstein(mu, nu), np.float64)
 
 
 def _starts(scenario: Scenario, plan: Plan, distances: Array) -> str:

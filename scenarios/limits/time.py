@@ -74,7 +74,7 @@ def run(scenario: Scenario, name: str, engine: Engine) -> Result:
 def conclude(scenario: Scenario, results: Results) -> Findings:
     """See `Kind`."""
     betas = np.array(sorted(_keys(scenario).betas))
-    runs = [results[name] for name in numbered("beta", betas)]
+    runs = [results[name] for name in numbered("beta", betas.tolist())]
     longest = np.array([scalar(run, "longest") for run in runs])
     ended = np.array([bool(run["ended"]) for run in runs])
     exponents = np.array([scalar(run, "exponent") for run in runs])[ended]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,7 +130,11 @@ def _ends(scenario: Scenario, count: int, replicas: int, engine: Engine) -> Iter
     seed = int(np.random.SeedSequence((scenario.tokens.seed, count)).generate_state(1)[0])
     together, single = max(1, min(replicas, AT_ONCE // count)), _keys(scenario).float32_from
     for first in range(0, replicas, together):
-        changes = {"tokens.count": count, "tokens.replicas": min(together, replicas - first), "save": None}
+        changes: dict[str, Any] = {
+            "tokens.count": count,
+            "tokens.replicas": min(together, replicas - first),
+            "save": None,
+        }
         if single is not None and count >= single:
             changes["tokens.dtype"] = "float32"
         plan = build(scenario.override(changes | {"tokens.seed": seed + first}))
