@@ -48,7 +48,7 @@ def test_under_averaging_a_swap_grows_with_the_mean_whatever_its_size():
     for series in study.series:
         np.testing.assert_allclose(series.error, np.exp(series.parameter), rtol=1e-7)
         assert series.law == ""
-    assert any("No ratio grows faster than like exp(1 t)" in remark for remark in study.remarks)
+    assert any("The fastest growth is like exp(1 t)" in remark for remark in study.remarks)
 
 
 def test_ratios_are_those_of_two_runs():
@@ -243,10 +243,7 @@ def test_tokens_are_named_by_their_texts():
 def test_the_sphere_s_worst_token_moves_the_cluster_that_forms():
     series = studied(BASE).series[0]
     assert np.log(series.error[1]) / series.parameter[1] == pytest.approx(0.906, abs=0.01)
-    assert (
-        "No ratio grows faster than like exp(0.906 t) from one depth to the next: so from 0 to 0.2."
-        in studied(BASE).remarks
-    )
+    assert "The fastest growth is like exp(0.906 t), from depth 0 to 0.2." in studied(BASE).remarks
     assert series.error[-1] == pytest.approx(4.53, abs=0.02)
     np.testing.assert_allclose(series.bound, np.exp(3.2886 * series.parameter), rtol=1e-3)
     assert (series.bound / series.error)[1:].min() == pytest.approx(1.61, abs=0.01)

@@ -153,10 +153,7 @@ def _fastest(depths: Array, ratios: Array) -> str:
     with np.errstate(divide="ignore", invalid="ignore"):
         slopes = np.nan_to_num(np.diff(np.log(ratios), axis=1) / np.diff(depths), nan=-np.inf, posinf=-np.inf)
     _, at = np.unravel_index(int(slopes.argmax()), slopes.shape)
-    grown = f"like exp({slopes.max():.3g} t)"
-    return (
-        f"No ratio grows faster than {grown} from one depth to the next: so from {depths[at]:g} to {depths[at + 1]:g}."
-    )
+    return f"The fastest growth is like exp({slopes.max():.3g} t), from depth {depths[at]:g} to {depths[at + 1]:g}."
 
 
 def _bound(scenario: Scenario, plan: Plan, depths: Array) -> tuple[Array | None, list[str]]:
