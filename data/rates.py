@@ -10,6 +10,7 @@ there are points, and not narrower than the standard errors say.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -119,6 +120,21 @@ def line(x: Array, y: Array, deviation: Array | None = None) -> Rate:
         variance = max(variance, float(1.0 / np.sum(deviation**-2.0) / inertia))
     half = float(t.ppf(0.5 * (1.0 + CONFIDENCE), len(x) - 2)) * np.sqrt(variance)
     return Rate(slope, (slope - half, slope + half), intercept, len(x))
+
+
+def root_mean_squares(errors: Sequence[Array]) -> tuple[Array, Array]:
+    """The root mean square of each size over its replicas, and their standard errors.
+
+    That of log of a root mean square over R replicas is (q / 4R)^(1/2), q the squared relative deviation of a squared
+    error, which is taken as one for all sizes: some have few replicas, or one.
+    """
+    squares = [each**2 for each in errors]
+    means, counts = np.array([each.mean() for each in squares]), np.array([len(each) for each in squares])
+    roots = np.sqrt(means)
+    if counts.max() < 2 or not (means > 0.0).all():
+        return roots, np.full(len(roots), np.nan)
+    q = sum(((each / mean - 1.0) ** 2).sum() for each, mean in zip(squares, means, strict=True)) / (counts - 1).sum()
+    return roots, roots * np.sqrt(q / (4.0 * counts))
 
 
 def upper_half(parameter: ArrayLike, least: int = 3) -> NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""How far n tokens are from the measure they are drawn from, or tend to: in moments and in W1; and how fast that falls.
+"""How far n tokens are from the measure they are drawn from, or tend to: in moments and in W1.
 
     gaussian limit   |m_n - m|, |S_n - S|_F (the norm of Frobenius); W1 on the line and along random directions, exactly
     circle density   |mu_n,k - mu_k|; W1 along the circle, exactly
@@ -12,7 +12,6 @@ error grows by a constant factor then.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -141,54 +140,6 @@ def rate(tokens: ArrayLike, what: Literal["moments", "sliced", "wasserstein"], d
     return np.sqrt(np.log(n) / n) if dimension == 2 else n ** (-1.0 / dimension)
 
 
-@dataclass(frozen=True, eq=False)
-class Rate:
-    """A power law C n^slope fitted to errors.
-
-    slope, constant : the fit          interval : (2,), of the slope, at the confidence asked for
-    known           : the slope of the same fit to the known order at the same numbers of tokens
-    errors          : (sizes,), the root mean squares that were fitted
-    """
-
-    slope: float
-    constant: float
-    interval: Array
-    known: float
-    errors: Array
-
-
-def fitted_rate(
-    tokens: ArrayLike,
-    errors: list[Array],
-    what: Literal["moments", "sliced", "wasserstein"] = "moments",
-    dimension: int = 1,
-    confidence: float = 0.95,
-) -> Rate:
-    """The rate at which root mean square errors fall with the number of tokens: weighted least squares of logarithms.
-
-    tokens : (sizes,)      errors : for each of them those of all replicas, (replicas,), their number may differ
-
-    log of the root mean square over R replicas has the variance q / (4 R), where q, the squared relative deviation of a
-    squared error, is taken as one for all sizes. The interval is Student's, not narrower than q says. Raises
-    InvalidInput for fewer than three sizes, errors that are zero, or no size of several replicas.
-    """
-    n, counts = np.asarray(tokens, np.float64), np.array([np.size(each) for each in errors])
-    if n.ndim != 1 or len(n) < 3 or len(n) != len(errors) or (counts < 1).any() or (np.diff(n) <= 0).any():
-        raise InvalidInput("a rate is fitted to three or more increasing numbers of tokens, each with some errors")
-    squares = [np.asarray(each, np.float64) ** 2 for each in errors]
-    means = np.array([each.mean() for each in squares])
-    if not (np.isfinite(means).all() and (means > 0).all()) or counts.max() < 2:
-        raise InvalidInput("a rate is fitted to positive errors, of several replicas for some number of tokens")
-    spread = sum(((each / mean - 1.0) ** 2).sum() for each, mean in zip(squares, means, strict=True))
-    variance = spread / (counts - 1).sum() / (4.0 * counts)
-    slope, constant, deviation, excess = _line(np.log(n), 0.5 * np.log(means), variance)
-    known = _line(np.log(n), np.log(rate(n, what, dimension)), variance)[0]
-    from scipy.stats import t
-
-    half = float(t.ppf(0.5 + confidence / 2.0, len(n) - 2)) * deviation * max(excess, 1.0)
-    return Rate(slope, float(np.exp(constant)), np.array([slope - half, slope + half]), known, np.sqrt(means))
-
-
 def limit_radius(ensemble: Ensemble) -> float:
     """The radius of the circle that tokens live on. Raises InvalidInput elsewhere."""
     if not isinstance(ensemble.space, Sphere) or ensemble.dimension != 2:
@@ -245,16 +196,3 @@ def _median_distance(lengths: Array, left: Array, right: Array) -> float:
     inside = (low < c) & (c < high)
     crossed = ((high - c) ** 2 + (c - low) ** 2) / (2.0 * width)
     return float(lengths @ np.where(inside, crossed, np.abs(0.5 * (high + low) - c)))
-
-
-def _line(x: Array, y: Array, variance: Array) -> tuple[float, float, float, float]:
-    """Slope and constant of a weighted fit, the slope's deviation, and the residuals in units of their deviations."""
-    weight = 1.0 / np.maximum(variance, 1e-300)
-    weight = weight / weight.sum()
-    centre = weight @ x
-    inertia = weight @ (x - centre) ** 2
-    slope = float(weight @ ((x - centre) * y) / inertia)
-    constant = float(weight @ y - slope * centre)
-    total = 1.0 / np.sum(1.0 / np.maximum(variance, 1e-300))  # the variance of the weighted mean
-    residual = (y - constant - slope * x) ** 2 @ weight / total / (len(x) - 2)
-    return slope, constant, float(np.sqrt(total / inertia)), float(np.sqrt(residual))

@@ -159,7 +159,7 @@ def test_weights_default_to_equal_ones():
         ({"device": "tpu"}, "device must be cpu, cuda or cuda:NUMBER; got 'tpu'"),
         ({"device": "cpu:1"}, "device must be cpu, cuda or cuda:NUMBER; got 'cpu:1'"),
         ({"device": "cuda"}, "device 'cuda' needs backend = \"torch\"; got 'numba'"),
-        ({"sums": "fmm"}, "sums must be one of exact, fourier, harmonics, auto; got 'fmm'"),
+        ({"sums": "fmm"}, "sums must be one of exact, differences, fourier, harmonics, auto; got 'fmm'"),
         ({"sums": "auto", "backend": "reference"}, 'sums = "auto" exist with backend = "numba"; got \'reference\''),
         ({"sum_tolerance": 0.0}, "sum_tolerance must be a number from 1e-15 to 1e-2; got 0.0"),
     ],

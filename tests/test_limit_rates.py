@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from attndyn.data.rates import Series, line, upper_half
+from attndyn.data.rates import Series, line, root_mean_squares, upper_half
 from attndyn.errors import InvalidInput
 
 # of Student's t at 97.5 %, from tables: degrees of freedom -> quantile
@@ -80,3 +80,19 @@ def test_a_series_says_what_is_wrong():
         Series("e", "n", [1.0, 2.0], [1.0, 2.0], "linear")
     with pytest.raises(InvalidInput, match=r"bound must have the shape \(2,\); got \(3,\)"):
         Series("e", "n", [1.0, 2.0], [1.0, 2.0], bound=[1.0, 2.0, 3.0])
+
+
+def test_a_fit_of_random_errors_finds_the_slope_and_how_sure_it_is():
+    """Of 200 intervals of 95 %, each from ten sizes with ever fewer replicas, nearly all hold the true slope."""
+    generator, sizes = np.random.default_rng(0), 2 ** np.arange(4, 14)
+    held = 0
+    for _ in range(200):
+        errors = [
+            np.linalg.norm(generator.standard_normal((max(1, 256 // (k + 1) ** 2), 3)), axis=1) * n**-0.5
+            for k, n in enumerate(sizes)
+        ]
+        roots, spread = root_mean_squares(errors)
+        fit = line(np.log(sizes), np.log(roots), spread / roots)
+        held += fit.interval[0] <= -0.5 <= fit.interval[1]
+        assert abs(fit.value + 0.5) < 0.1
+    assert held > 180

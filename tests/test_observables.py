@@ -227,6 +227,7 @@ def test_one_token_alone(space):
         "column_spread": 0.0,
         "key_query_distance": 0.0,
         "key_query_discrepancy": 0.0,
+        "focus_entropy": 0.0,
         "effective_rank": 1.0,
         "radius": length,
         "diameter": 0.0,

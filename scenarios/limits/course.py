@@ -30,12 +30,19 @@ def tightened(scenario: Scenario) -> Scenario:
     return scenario.override({"depth.time": depth.end} | TIGHT)
 
 
-def followed(plan: Plan, engine: Engine, depths: ArrayLike | None = None, ensemble: Ensemble | None = None) -> Solution:
+def followed(
+    plan: Plan,
+    engine: Engine,
+    depths: ArrayLike | None = None,
+    ensemble: Ensemble | None = None,
+    **changes: Any,
+) -> Solution:
     """Integrate a plan, from its ensemble or another, to its end. Raises RuntimeError where the run fails.
 
-    depths : increasing, of the frames that are kept
+    depths  : increasing, of the frames that are kept
+    changes : arguments of `integrate` in the place of the plan's
     """
-    arguments: dict[str, Any] = plan.arguments() | {"save_at": depths, "stop": []}
+    arguments: dict[str, Any] = plan.arguments() | {"save_at": depths, "stop": []} | changes
     alone = asdict(replace(engine, processes=1))
     solution = integrate(plan.law, plan.ensemble if ensemble is None else ensemble, **alone, **arguments)
     if solution.status != "finished":

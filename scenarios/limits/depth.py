@@ -10,7 +10,7 @@ independent, 1/sqrt(L)   a diffusion driven by one Brownian matrix W, V_l sqrt(T
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,20 +18,19 @@ from numpy.typing import NDArray
 
 from ...data.limits import Findings
 from ...data.rates import Series, upper_half
-from ...integrators import integrate
 from ...particles.backends import Engine
 from ...particles.block import Law, attention_of
 from ...particles.schedule import with_numbers
 from ...particles.weights import draw
-from ..build import MATRICES, Plan, build
+from ..build import MATRICES, build
 from ..schema import Scenario
 from ..values import RandomMatrix
+from .course import TIGHT, followed, quiet
 from .keys import DepthKeys
 from .kinds import Kind, Result, Results, numbered, scalar
 
 Array = NDArray[np.floating]
 REFERENCE = "flow"
-TIGHT = {"depth.method": "dop853", "depth.rtol": 1e-13, "depth.atol": 1e-14, "depth.step": None}
 FLOOR = 1e-11  # of the size of the tokens: errors below are rounding, and of the reference
 ORDERS = {"layer": 1, "heun": 2, "rk4": 4}
 FINER = 8  # times as many layers as the most, of the network that stands for the diffusion
@@ -75,8 +74,8 @@ def run(scenario: Scenario, name: str, engine: Engine) -> Result:
     changes: dict[str, Any] = {"depth.time": scenario.depth.end} | TIGHT
     if name != REFERENCE:
         changes = _discrete(scenario, int(name.removeprefix("L = ")))
-    plan = build(_quiet(scenario).override(changes))
-    return {"final": _end(plan, plan.law, engine)[None]}
+    plan = build(quiet(scenario).override(changes))
+    return {"final": followed(plan, engine).final[None]}
 
 
 def conclude(scenario: Scenario, results: Results) -> Findings:
@@ -115,7 +114,7 @@ def _independent(scenario: Scenario, name: str, engine: Engine) -> Result:
     most = max(keys.layers) * FINER
     layers = most if name == REFERENCE else int(name.removeprefix("L = "))
     # all but the value matrices is that of one layer
-    plan = build(_quiet(scenario).override(_discrete(scenario, 1)))
+    plan = build(quiet(scenario).override(_discrete(scenario, 1)))
     (law,), step = plan.laws, scenario.depth.end / layers
     ends = []
     for sample in range(keys.samples):
@@ -124,7 +123,7 @@ def _independent(scenario: Scenario, name: str, engine: Engine) -> Result:
             values = values.reshape(layers, -1, *values.shape[1:])
             values = values.sum(axis=1) / np.sqrt(values.shape[1])
         laws = [with_numbers(law, {"value": value}) for value in values]
-        ends.append(_end(plan, laws, engine, layers=layers, step=step))
+        ends.append(followed(replace(plan, laws=laws), engine, layers=layers, step=step).final)
     return {"final": np.stack(ends), "start": plan.ensemble.positions, "layers": np.array(layers)}
 
 
@@ -138,15 +137,6 @@ def _values(scenario: Scenario, law: Law, layers: int, sample: int) -> NDArray[n
     return family.scale * np.stack([draw(family.law, rows, columns, seed, (layer, stream)) for layer in range(layers)])
 
 
-def _end(plan: Plan, law: Any, engine: Engine, **changes: Any) -> Array:
-    """The tokens at the end, of a run of which nothing else is kept. Raises RuntimeError where it fails."""
-    arguments = plan.arguments() | {"save_at": None, "stop": []} | changes
-    solution = integrate(law, plan.ensemble, **asdict(replace(engine, processes=1)), **arguments)
-    if solution.status != "finished":
-        raise RuntimeError(solution.status)
-    return solution.final
-
-
 def _discrete(scenario: Scenario, layers: int) -> dict[str, Any]:
     step = scenario.depth.end / layers
     network = _keys(scenario).network
@@ -154,11 +144,6 @@ def _discrete(scenario: Scenario, layers: int) -> dict[str, Any]:
         changes = {"depth.layers": layers, "depth.step": step}
         return changes | {"depth.weights": scenario.depth.weights, "depth.scaling": scenario.depth.scaling}
     return {"depth.time": scenario.depth.end, "depth.method": network, "depth.step": step}
-
-
-def _quiet(scenario: Scenario) -> Scenario:
-    """The scenario with nothing to save or to stop for on the way."""
-    return scenario.override({"save": None})
 
 
 def _root_mean_square(apart: Array) -> tuple[float, float]:

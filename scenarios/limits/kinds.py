@@ -28,7 +28,7 @@ class Kind:
 
     name     : as the section [limit] has it
     wrong    : pairs of a key and a sentence, for a scenario that the study is not for
-    tasks    : the names of the runs; each can be computed alone, in any order and process. The longest first
+    tasks    : the names of the runs; each can be computed alone, in any order and process. The shortest first
     run      : what a run gives, name -> array, from a scenario whose section [limit] is of this kind
     conclude : what follows from all runs
     """

@@ -9,15 +9,13 @@ Errors are root mean squares over replicas: n^(-1/2) in moments, and in W1 on th
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...data.limits import Findings
-from ...data.rates import Series
-from ...integrators import integrate
+from ...data.rates import Series, root_mean_squares
 from ...integrators.density import density_flow
 from ...integrators.gaussian_closure import gaussian_flow
 from ...particles import Attention, Ensemble, Sphere
@@ -28,6 +26,7 @@ from ...particles.empirical import moment_errors, wasserstein_to_density, wasser
 from ...particles.gaussian import GaussianMeasure
 from ..build import build
 from ..schema import Scenario
+from .course import followed
 from .keys import TokensKeys
 from .kinds import Kind, Result, Results, numbered
 
@@ -89,7 +88,7 @@ def conclude(scenario: Scenario, results: Results) -> Findings:
         errors = [results[name] for name in numbered("n", counts)]
     series = []
     for name in errors[0]:
-        error, spread = _root_mean_squares([np.asarray(each[name], np.float64) for each in errors])
+        error, spread = root_mean_squares([np.asarray(each[name], np.float64) for each in errors])
         series.append(Series(name, "tokens", counts, error, "power", None, -0.5, spread))
     return Findings(series, remarks)
 
@@ -138,11 +137,7 @@ def _ends(scenario: Scenario, count: int, replicas: int, engine: Engine) -> Iter
         if single is not None and count >= single:
             changes["tokens.dtype"] = "float32"
         plan = build(scenario.override(changes | {"tokens.seed": seed + first}))
-        arguments = plan.arguments() | {"save_at": None, "stop": []}
-        solution = integrate(plan.law, plan.ensemble, **asdict(replace(engine, processes=1)), **arguments)
-        if solution.status != "finished":
-            raise RuntimeError(solution.status)
-        yield plan.ensemble.at(solution.final)
+        yield plan.ensemble.at(followed(plan, engine).final)
 
 
 def _moments(ends: Ensemble) -> dict[str, Array]:
@@ -166,21 +161,6 @@ def _against(found: Result, last: NDArray[np.floating]) -> dict[str, Array]:
 def _replicas(scenario: Scenario, count: int) -> int:
     keys = _keys(scenario)
     return int(np.clip(keys.work // count, keys.least, MOST_REPLICAS))
-
-
-def _root_mean_squares(errors: Sequence[Array]) -> tuple[Array, Array]:
-    """The root mean square of each size over its replicas, and their standard errors.
-
-    That of log of a root mean square over R replicas is (q / 4R)^(1/2), q the squared relative deviation of a squared
-    error, which is taken as one for all sizes: some have few replicas, or one.
-    """
-    squares = [each**2 for each in errors]
-    means, counts = np.array([each.mean() for each in squares]), np.array([len(each) for each in squares])
-    roots = np.sqrt(means)
-    if counts.max() < 2 or not (means > 0.0).all():
-        return roots, np.full(len(roots), np.nan)
-    q = sum(((each / mean - 1.0) ** 2).sum() for each, mean in zip(squares, means, strict=True)) / (counts - 1).sum()
-    return roots, roots * np.sqrt(q / (4.0 * counts))
 
 
 def _limit(scenario: Scenario) -> str:
