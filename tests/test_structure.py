@@ -1,6 +1,7 @@
 """The house is built as docs/architecture.md says: who imports whom, what is imported when, what every part has."""
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -51,7 +52,21 @@ def identity(path):
     return "/".join(path.relative_to(HOUSE).parts)
 
 
-modules = pytest.mark.parametrize("path", MODULES, ids=identity)
+def modules(rule):
+    """A test that holds a rule of one module, called with its path, to all of them, and names those that break it."""
+
+    @functools.wraps(rule)
+    def of_all():
+        broken = []
+        for path in MODULES:
+            try:
+                rule(path)
+            except AssertionError as error:
+                broken.append(f"{identity(path)}: {error}")
+        assert not broken, "\n".join(broken)
+
+    del of_all.__wrapped__  # or pytest would ask for a fixture named path
+    return of_all
 
 
 def test_all_rooms_were_found():

@@ -46,7 +46,7 @@ class CompiledField:
         # two modules with the same functions
         self._kernels = pairs if max(m.head_dimension, m.value_dimension) <= pairs.LARGEST_DIMENSION else tiles
         self._plan = self._kernels.make_plan(m, shape, self._dtype)
-        _announce(self._kernels.attend, numba.typeof(self._plan))
+        _announce(self._kernels.attend, self._plan)
         # nanoseconds, roughly, of projecting all tokens and of the attention: enough to know how many threads to wake
         self._project_cost = shape[0] * shape[1] * (0.05 * (m.query.size + m.key.size + m.value.size) + 3.0 * shape[2])
         self._attend_cost = _attend_cost(m, shape, self._dtype)
@@ -56,7 +56,7 @@ class CompiledField:
         self.replicas_plan = None
         if self._kernels is pairs and replicas.applies(self._plan, shape):
             self.step_plan, self.replicas_plan = None, replicas.make_plan(self._plan, shape)
-            _announce(replicas.drift_of_block, numba.typeof(self.replicas_plan))
+            _announce(replicas.drift_of_block, self.replicas_plan)
 
         half = self._kernels is pairs and symmetric.applies(m, self._plan)
         self._part_sums = symmetric.room(self._plan) if half else None
@@ -146,9 +146,14 @@ def _attend_cost(m: Matrices, shape: tuple[int, ...], dtype: np.dtype) -> float:
     return pairs_seen * (0.4 + 0.025 * (m.head_dimension + m.value_dimension)) * dtype.itemsize / 8 + 5.0 * rows
 
 
-@functools.cache
-def _announce(kernel, plan_type) -> None:
+def _announce(kernel, plan) -> None:
     """Say, through `logging`, that kernels for this kind of plan are not on disk yet and will be compiled now."""
+    if logger.isEnabledFor(logging.INFO):  # the type of a plan takes as long as all else that is prepared
+        _look_up(kernel, numba.typeof(plan))
+
+
+@functools.cache
+def _look_up(kernel, plan_type) -> None:
     # Numba has no public question for this; the index is what it looks a compiled function up in
     try:
         index = kernel._cache._cache_file._load_index()
