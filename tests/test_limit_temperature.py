@@ -105,7 +105,7 @@ def test_the_end_under_averaging_has_moved_by_the_mean():
 
 def test_towards_hardmax_errors_fall_with_the_smallest_gap():
     study = studied("temperature-hardmax")
-    error, drift = study.series
+    error, drift, rid = study.series
     assert (error.law, drift.law) == ("exponential", "exponential")
     assert error.expected == pytest.approx(-0.63, abs=1e-12)
     assert drift.expected == pytest.approx(-0.63, abs=1e-12)
@@ -115,6 +115,8 @@ def test_towards_hardmax_errors_fall_with_the_smallest_gap():
     # the gap is smallest at the start, from where it widens: exp(-0.63 beta) / beta
     slopes = np.diff(np.log(error.error * error.parameter)) / np.diff(error.parameter)
     assert slopes[-1] == pytest.approx(-0.63, abs=0.01)
+    assert rid.name == "beta error"
+    assert rid.rate().value == pytest.approx(-0.63, abs=0.03)
 
 
 def test_towards_hardmax_a_change_of_leaders_leaves_an_error_like_one_over_beta():

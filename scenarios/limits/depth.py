@@ -104,7 +104,7 @@ def conclude(scenario: Scenario, results: Results) -> Findings:
         f"a diffusion, for which a network of {finest} layers on the same Brownian path stands."
     )
     strong = Series("error", "layers", layers, apart, "power", None, -0.5, doubt)
-    still = Series("displacement", "layers", layers, moved, "power", upper_half(layers), 0.0, spread)
+    still = Series("displacement", "layers", layers, moved, "power", upper_half(layers), 0.0)
     return Findings([strong, still], [remark])
 
 

@@ -122,7 +122,14 @@ def conclude(scenario: Scenario, results: Results) -> Findings:
     law = "exponential" if hard else "power"
     expected = None if at_start is None or not np.isfinite(at_start) else at_start
     second = Series("drift", "beta", betas, drift, law, fitted[1], expected, bound=bounds, bound_name="bound")
-    return Findings([first, second], [*remarks, *_still(limit)])
+    series = [first, second]
+    if hard and first.law == "exponential" and rate is not None and scenario.depth.layers is None:
+        # without the factor that the way to the depth T puts before the exponential
+        power = 1.0 if np.asarray(limit["least"]).argmin() in (0, len(limit["least"]) - 1) else 0.5
+        name = "beta error" if power == 1.0 else "sqrt(beta) error"
+        rid = np.array(betas) ** power * np.array(flow)
+        series.append(Series(name, "beta", betas, rid, "exponential", fitted[0], rate))
+    return Findings(series, [*remarks, *_still(limit)])
 
 
 def _fitted(betas: NDArray[np.float64], error: NDArray[np.float64], floor: float, sign: float) -> NDArray[np.bool_]:
@@ -149,7 +156,10 @@ def _hardmax(scenario: Scenario, limit: Result) -> tuple[tuple[str, float | None
         return ("power", None), [gaps, "That is less than 1 / beta of all beta here: no exponential is seen yet."]
     if changes:
         gaps += f" Changes of a row's best token, from one step to another: {changes}."
-    note = "Rates fitted at finite beta are larger by about 1 / beta where the gap is smallest in passing or at an end."
+    note = (
+        "The error is exp(-gap beta) / beta where the gap is smallest at an end, / sqrt(beta) where in passing: "
+        "without that factor the rate is that of the theory."
+    )
     return ("exponential", -float(least[at])), [gaps, *([] if discrete else [note])]
 
 
