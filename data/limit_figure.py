@@ -59,7 +59,7 @@ def draw_series(axes: Axes, series: Series) -> None:
     axes.set_xlabel(SYMBOLS.get(series.parameter_name, series.parameter_name))
     axes.set_title(series.name.replace("_", " "))
     if not series.law and axes.get_xscale() == "linear":
-        axes.xaxis.set_major_locator(MaxNLocator(6))
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=bool((parameter == np.round(parameter)).all())))
     if series.law or series.bound is not None:
         axes.legend()
 

@@ -39,6 +39,12 @@ class TokensKeys(Section):
     )
     work: int = Field(default=2**18, ge=16, description="Tokens of each size in all: work / n replicas.")
     least: int = Field(default=2, ge=1, description="The least number of replicas.")
+    exact: int = Field(
+        default=0,
+        ge=0,
+        le=5000,
+        description="R^d: up to this n also W1 itself, to as many tokens drawn from the limit.",
+    )
     float32_from: int | None = Field(
         default=None,
         ge=1,

@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...data.limits import Findings
-from ...data.rates import Series, root_mean_squares
+from ...data.rates import Series, line, root_mean_squares
 from ...integrators.density import density_flow
 from ...integrators.gaussian_closure import gaussian_flow
 from ...particles import Attention, Ensemble, Sphere
 from ...particles.backends import Engine
 from ...particles.block import attention_of
 from ...particles.circle_density import CircleDensity
-from ...particles.empirical import moment_errors, wasserstein_to_density, wasserstein_to_gaussian
+from ...particles.empirical import moment_errors, rate, wasserstein_to_density, wasserstein_to_gaussian
 from ...particles.gaussian import GaussianMeasure
 from ..build import build
 from ..schema import Scenario
@@ -33,7 +33,8 @@ from .kinds import Kind, Result, Results, numbered
 Array = NDArray[np.float64]
 LARGEST = "largest"
 MOST_REPLICAS, AT_ONCE = 1024, 2**18  # replicas of one size, and tokens that are moved together
-MEASURED, DIRECTIONS = 256, 32  # replicas at once whose W1 is taken, along so many directions
+MEASURED, DIRECTIONS = 256, 32  # replicas at once whose sliced W1 is taken, along so many directions
+MATCHED = 16  # replicas at once that are matched with tokens of the limit, in O(n^3)
 
 
 def wrong(scenario: Scenario) -> Iterator[tuple[str, str]]:
@@ -71,8 +72,8 @@ def run(scenario: Scenario, name: str, engine: Engine) -> Result:
     if _limit(scenario) == LARGEST:  # compared in `conclude`, when the limit is there
         moments = [_moments(ends) for ends in _ends(scenario, count, replicas, engine)]
         return {key: np.concatenate([each[key] for each in moments]) for key in moments[0]}
-    limit = _flowed(scenario)
-    errors = [_errors(ends, limit) for ends in _ends(scenario, count, replicas, engine)]
+    limit, exact = _flowed(scenario), count <= _keys(scenario).exact
+    errors = [_errors(ends, limit, exact) for ends in _ends(scenario, count, replicas, engine)]
     return {key: np.concatenate([each[key] for each in errors]) for key in errors[0]}
 
 
@@ -88,13 +89,15 @@ def conclude(scenario: Scenario, results: Results) -> Findings:
         errors = [results[name] for name in numbered("n", counts)]
     series = []
     for name in errors[0]:
-        error, spread = root_mean_squares([np.asarray(each[name], np.float64) for each in errors])
-        series.append(Series(name, "tokens", counts, error, "power", None, -0.5, spread))
+        there = [count for count, each in zip(counts, errors, strict=True) if name in each]
+        error, spread = root_mean_squares([np.asarray(each[name], np.float64) for each in errors if name in each])
+        order = _order(there, spread / error, scenario.dimension) if name.startswith("W1") else -0.5
+        series.append(Series(name, "tokens", there, error, "power", None, order, spread))
     return Findings(series, remarks)
 
 
 _WHAT = {
-    "closure": "The limit is the gaussian measure whose mean and covariance solve the closed equations; W1 is sliced.",
+    "closure": "The limit is the gaussian measure whose mean and covariance solve the closed equations.",
     "density": "The limit is the density on the circle that solves its Fourier equation; W1 is that of the circle.",
     LARGEST: "The limit is unknown: the largest number of tokens stands for it.",
 }
@@ -116,12 +119,16 @@ def _flowed(scenario: Scenario) -> GaussianMeasure | CircleDensity:
     return gaussian_flow(law, GaussianMeasure(mean, covariance), end)[-1]
 
 
-def _errors(ends: Ensemble, limit: GaussianMeasure | CircleDensity) -> dict[str, Array]:
+def _errors(ends: Ensemble, limit: GaussianMeasure | CircleDensity, exact: bool) -> dict[str, Array]:
     moments = moment_errors(ends, limit)
     if isinstance(limit, CircleDensity):
         return moments | {"W1": wasserstein_to_density(ends, limit)}
     some = Ensemble(ends.positions[:MEASURED], ends.space)
-    return moments | {"W1": wasserstein_to_gaussian(some, limit, directions=DIRECTIONS)}
+    sliced = {"sliced W1": wasserstein_to_gaussian(some, limit, directions=DIRECTIONS)}
+    if not exact:
+        return moments | sliced
+    few = Ensemble(ends.positions[:MATCHED], ends.space)
+    return moments | sliced | {"W1 of two samples": wasserstein_to_gaussian(few, limit, method="sample")}
 
 
 def _ends(scenario: Scenario, count: int, replicas: int, engine: Engine) -> Iterator[Ensemble]:
@@ -138,6 +145,12 @@ def _ends(scenario: Scenario, count: int, replicas: int, engine: Engine) -> Iter
             changes["tokens.dtype"] = "float32"
         plan = build(scenario.override(changes | {"tokens.seed": seed + first}))
         yield plan.ensemble.at(followed(plan, engine).final)
+
+
+def _order(counts: Sequence[int], deviation: Array, dimension: int | None) -> float:
+    """The slope of the known order of W1 at these numbers, fitted as errors are: in the plane it has a logarithm."""
+    n = np.asarray(counts, np.float64)
+    return line(np.log(n), np.log(rate(n, "wasserstein", dimension or 1)), deviation).value
 
 
 def _moments(ends: Ensemble) -> dict[str, Array]:
