@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-import weakref
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, replace
@@ -26,6 +23,7 @@ from .build import Plan, build
 from .files import LIBRARY
 from .processes import agreed, check_divisible, launched, ring
 from .schema import Scenario, load
+from .temporary import opened_while_used
 from .trajectory import Trajectory
 from .weighting_build import series, values
 
@@ -67,16 +65,9 @@ def run(
         return Trajectory(out)
     if launched() is not None:
         raise InvalidInput("out: a run under torchrun needs a file to write")
-    folder = tempfile.mkdtemp(prefix="attndyn-")
-    try:
-        path = Path(folder) / f"{scenario.name}.h5"
-        _write(scenario, path, overwrite, engine, progress)
-        trajectory = Trajectory(path)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    weakref.finalize(trajectory, shutil.rmtree, folder, ignore_errors=True)
-    return trajectory
+    return opened_while_used(
+        f"{scenario.name}.h5", lambda path: _write(scenario, path, overwrite, engine, progress), Trajectory
+    )
 
 
 def follow(

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -24,6 +21,7 @@ from .mistakes import ScenarioError
 from .points import Outcome, Study, check, compute
 from .run import provenance
 from .schema import Scenario, load
+from .temporary import opened_while_used
 from .workers import Outcomes, cores, in_processes, in_this_process, on_cluster
 
 __all__ = ["Sweep", "open_sweep", "sweep"]
@@ -83,16 +81,7 @@ def sweep(
     if out is not None:
         job.carry_out(Path(out), overwrite, progress)
         return Sweep(out)
-    folder = tempfile.mkdtemp(prefix="attndyn-")
-    try:
-        path = Path(folder) / f"{scenario.name}-sweep.h5"
-        job.carry_out(path, overwrite, progress)
-        opened = Sweep(path)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    weakref.finalize(opened, shutil.rmtree, folder, ignore_errors=True)
-    return opened
+    return opened_while_used(f"{scenario.name}-sweep.h5", lambda path: job.carry_out(path, overwrite, progress), Sweep)
 
 
 @dataclass(frozen=True)

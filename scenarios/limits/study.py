@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
-import tempfile
 import time
-import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -21,6 +18,7 @@ from ...particles.backends import Engine
 from ..mistakes import ScenarioError, one_line
 from ..run import engine_of, provenance
 from ..schema import Scenario, load
+from ..temporary import opened_while_used
 from ..workers import cores, in_processes, in_this_process
 from .kinds import kind_of
 
@@ -62,16 +60,9 @@ def limit(
     if out is not None:
         job.carry_out(Path(out), overwrite, progress)
         return open_limit(out)
-    folder = tempfile.mkdtemp(prefix="attndyn-")
-    try:
-        path = Path(folder) / f"{scenario.name}-limit.h5"
-        job.carry_out(path, overwrite, progress)
-        opened = open_limit(path)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    weakref.finalize(opened, shutil.rmtree, folder, ignore_errors=True)
-    return opened
+    return opened_while_used(
+        f"{scenario.name}-limit.h5", lambda path: job.carry_out(path, overwrite, progress), open_limit
+    )
 
 
 def of_kind(scenario: Scenario, kind: str | None, changes: Mapping[str, Any] | None = None) -> Scenario:
