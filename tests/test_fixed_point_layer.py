@@ -23,10 +23,10 @@ LAWS = {
 
 @pytest.mark.parametrize("backend", ["numba", "reference", "torch"])
 @pytest.mark.parametrize("residual", [True, False])
-@pytest.mark.parametrize("space", [Euclidean(4), Sphere(4)], ids=lambda space: space.name)
+@pytest.mark.parametrize("space", [Euclidean(6), Sphere(6)], ids=lambda space: space.name)
 @pytest.mark.parametrize("law", LAWS)
 def test_a_layer_is_that_of_integrate(oracle_tokens, law, space, residual, backend):
-    law, start = LAWS[law](4), Ensemble(oracle_tokens(7, 4), space)
+    law, start = LAWS[law](6), Ensemble(oracle_tokens(7, 6), space)
     layer = LayerMap(law, start, step=0.3, residual=residual, engine=Engine(backend=backend))
     expected = integrate(law, start, layers=1, step=0.3, residual=residual, backend=backend).positions[-1]
     np.testing.assert_allclose(layer(start.positions), expected, rtol=0, atol=1e-15)
@@ -34,14 +34,14 @@ def test_a_layer_is_that_of_integrate(oracle_tokens, law, space, residual, backe
 
 
 @pytest.mark.parametrize("backend", ["numba", "reference", "torch"])
-@pytest.mark.parametrize("space", [Euclidean(4), Sphere(4)], ids=lambda space: space.name)
+@pytest.mark.parametrize("space", [Euclidean(3), Sphere(3)], ids=lambda space: space.name)
 def test_input_is_added_before_the_retraction(oracle_tokens, space, backend):
-    x, u = oracle_tokens(5, 4), oracle_tokens(6, 4, unit=False)[1:]
+    x, u = oracle_tokens(5, 3), oracle_tokens(6, 3, unit=False)[1:]
     engine = Engine(backend=backend)
     layer = LayerMap(Attention(beta=2.0), Ensemble(x, space), step=0.3, residual=True, injection=u, engine=engine)
     f = attended(x, 2.0)
     np.testing.assert_allclose(layer(x[None])[0], space.retract(x + 0.3 * f + u), rtol=0, atol=1e-14)
-    feed = FeedForward(np.eye(4), 0.5 * np.eye(4), activation="relu")
+    feed = FeedForward(np.eye(3), 0.5 * np.eye(3), activation="relu")
     block = Block(Attention(beta=2.0), feed)
     layer = LayerMap(block, Ensemble(x, space), step=0.3, injection=u, engine=engine)
     y = space.retract(0.3 * f)

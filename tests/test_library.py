@@ -64,7 +64,8 @@ def test_every_bundled_scenario_says_what_it_is_whence_it_comes_and_what_one_see
     assert "\n# What one sees: " in source(row["name"])
 
 
-LONG = ("circle-modes",)  # what its comment promises is looked at with fewer tokens
+# what their comments promise is looked at with fewer tokens, or in the tests of limit studies
+LONG = ("circle-modes", "minilm-depth", "minilm-fixed-point", "minilm-perturbation")
 
 
 @pytest.mark.parametrize(

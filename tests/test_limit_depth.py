@@ -100,12 +100,12 @@ def test_mean_square_of_one_token_is_that_of_its_closed_form(tmp_path):
         "attention__beta": 0.0,
         "tokens__initial": {"law": "gaussian"},
     }
-    more |= {"tokens__count": 1, "tokens__dimension": 3, "limit__layers": [8, 16], "limit__samples": 1000}
+    more |= {"tokens__count": 1, "tokens__dimension": 3, "limit__layers": [8, 16], "limit__samples": 400}
     study = attndyn.limit(scenario(tmp_path, **(changes | more)))
     (series,), layers = study.series, np.array([8.0, 16.0])
     exact = np.linalg.norm(study.run("L = 8")["start"]) * np.sqrt((1.0 + 4.0 / layers**2) ** layers - 1.0)
     assert (np.abs(series.error - exact) < 4.0 * series.spread).all()
-    assert (series.spread < 0.05 * exact).all()
+    assert (series.spread < 0.08 * exact).all()
 
 
 def test_the_scaling_one_over_root_l_leaves_a_diffusion(tmp_path):

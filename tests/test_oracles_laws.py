@@ -167,7 +167,7 @@ def test_oracle_5_2_the_covariance_of_l2_attention_has_a_closed_form(reach):
         y = 1 / (2 * beta * start)
         expected = 1 / (2 * beta * lambertw(y * np.exp(y) * np.exp(-2 * t)).real)
         law = Attention(beta=2 * beta, score="gaussian")
-        end = reach(law, x, Euclidean(1), [t], weights, rtol=1e-9, atol=1e-11)[0]
+        end = reach(law, np.pad(x, ((0, 0), (0, 1))), Euclidean(2), [t], weights, rtol=1e-9, atol=1e-11)[0]
         assert weights @ end[:, 0] ** 2 == pytest.approx(expected, rel=1e-6)
 
 
@@ -182,7 +182,8 @@ CASES = {
 def test_oracle_14_2_equal_angles_stay_equal(name, reach):
     law, expected = CASES[name]
     gram = np.full((4, 4), 0.2) + 0.8 * np.eye(4)
-    end = reach(law, np.linalg.cholesky(gram), Sphere(4), [1.0])[0]
+    tokens = np.pad(np.linalg.cholesky(gram), ((0, 0), (0, 2)))  # in R^6, whose kernels other tests have as well
+    end = reach(law, tokens, Sphere(6), [1.0])[0]
     off = (end @ end.T)[~np.eye(4, dtype=bool)]
     assert np.ptp(off) < 1e-11
     assert off.mean() == pytest.approx(expected, abs=1e-10)

@@ -37,6 +37,7 @@ def test_the_drift_of_a_ring_is_that_of_the_reference(errors, law):
     assert errors[law] < 1e-12
 
 
+@pytest.mark.slow  # each process starts torch; two are tried by default
 def test_a_run_on_three_processes_is_the_run_on_one(tmp_path):
     scenario = load("sphere-clusters").override(SMALL)
     progress = []

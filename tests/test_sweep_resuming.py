@@ -125,7 +125,7 @@ def test_a_killed_sweep_leaves_a_file_that_opens_and_goes_on(folder, whole, work
 
 
 @posix
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", [pytest.param("1", marks=pytest.mark.slow), "2"])
 def test_ctrl_c_has_status_130_one_line_and_keeps_what_is_complete(folder, whole, workers):
     with start("--workers", workers) as process:
         wait_until_done(process, 3)
