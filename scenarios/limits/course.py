@@ -18,8 +18,8 @@ TIGHT = {"depth.method": "dop853", "depth.rtol": 1e-13, "depth.atol": 1e-14, "de
 
 
 def quiet(scenario: Scenario) -> Scenario:
-    """The scenario with nothing to save or to stop for on the way."""
-    return scenario.override({"save": None})
+    """The scenario with nothing to save or to stop for on the way, and with all its tokens."""
+    return scenario.override({"save": None, "depth.merge": None})
 
 
 def tightened(scenario: Scenario) -> Scenario:

@@ -74,7 +74,8 @@ def of_kind(scenario: Scenario, kind: str | None, changes: Mapping[str, Any] | N
         kind_of(kind)
         if _kind(scenario) != kind:
             scenario = scenario.override({"limit": {"kind": kind}})
-    scenario = scenario.override(changes or {})
+    if changes:  # nothing is saved on the way, so what is to be saved does not stand in the way of a change
+        scenario = scenario.override({"save": None} | dict(changes))
     if scenario.limit is None:
         raise ScenarioError("limit: missing; a study needs the section [limit], or the name of its kind")
     for key, sentence in kind_of(_kind(scenario)).wrong(scenario):
