@@ -56,8 +56,9 @@ def draw_series(axes: Axes, series: Series) -> None:
     if axes.get_yscale() == "log":
         # a line of theory that goes on below all errors is not to hide them
         axes.set_ylim(bottom=max(axes.get_ylim()[0], 0.1 * error[seen].min()))
-    axes.set_xlabel(SYMBOLS.get(series.parameter_name, series.parameter_name))
-    axes.set_title(series.name.replace("_", " "))
+    known = SYMBOLS.get(series.parameter_name)
+    axes.set_xlabel(known or series.parameter_name, parse_math=known is not None)
+    axes.set_title(series.name.replace("_", " "), parse_math=False)
     if not series.law and axes.get_xscale() == "linear":
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=bool((parameter == np.round(parameter)).all())))
     if series.law or series.bound is not None:

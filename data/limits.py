@@ -15,6 +15,7 @@ import json
 import os
 import shutil
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,7 @@ CONVENTIONS = "attndyn-limit-1"
 DESCRIPTION = "parameters/description"
 FINDINGS = "parameters/findings"
 RUNS, SERIES = "runs", "series"
+NOTE = "study.json"  # in the folder of the runs: whose they are
 ARRAYS = ("parameter", "error", "spread", "bound")
 
 
@@ -61,18 +63,24 @@ class Bench:
 
     def begin(self, overwrite: bool) -> None:
         """Make the folder, or go on with the one that is there. Raises InvalidInput where that is of another study."""
-        note = self.folder / "study.json"
-        if self.folder.is_dir() and overwrite:
-            shutil.rmtree(self.folder)
-        if self.folder.exists():
-            if not note.is_file() or note.read_text(encoding="utf-8") != self._text:
-                raise InvalidInput(
-                    f"{self.folder} holds the runs of another study; give another name, or --overwrite to replace it"
-                )
-            return
+        with guard(self.folder, "the folder", "cannot be used"):
+            if self.ours() and not overwrite:
+                return
+            if overwrite and (self.folder / NOTE).is_file():
+                shutil.rmtree(self.folder)
+            # an empty one was made just before its process was killed
+            strange = self.folder.exists() and any(place.suffix != ".new" for place in self.folder.glob("*"))
+            strange = strange or self.folder.is_file()
+        if strange:
+            raise InvalidInput(f"{self.folder} is not of this study; give another name, or remove it")
         with guard(self.folder, "the folder", "cannot be made"):
-            self.folder.mkdir()
-            self._put(note, self._text.encode())
+            self.folder.mkdir(exist_ok=True)
+            self._put(self.folder / NOTE, self._text.encode())
+
+    def ours(self) -> bool:
+        """Whether the folder is there, and of this study."""
+        note = self.folder / NOTE
+        return note.is_file() and note.read_bytes() == self._text.encode()
 
     def done(self, name: str) -> bool:
         """Whether a run is there."""
@@ -81,7 +89,7 @@ class Bench:
     def put(self, name: str, result: Result) -> None:
         """Keep a run."""
         place = self._place(name)
-        making = place.with_suffix(".new")
+        making = place.with_suffix(f".{os.getpid()}.new")
         with guard(place, "the run", "cannot be written"):
             with making.open("wb") as stream:
                 np.savez(stream, **{key: np.asarray(value) for key, value in result.items()})  # type: ignore[arg-type]
@@ -95,7 +103,7 @@ class Bench:
         try:
             with guard(place, "the run"), np.load(place, allow_pickle=False) as stored:
                 return {key: stored[key] for key in stored.files}
-        except zipfile.BadZipFile as error:
+        except (zipfile.BadZipFile, EOFError, zlib.error) as error:
             raise TrajectoryError(f"{place}: the run cannot be read: {error}") from error
 
     def clear(self) -> None:
@@ -108,7 +116,7 @@ class Bench:
         return self.folder / f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}.npz"
 
     def _put(self, place: Path, content: bytes) -> None:
-        making = place.with_suffix(".new")
+        making = place.with_suffix(f".{os.getpid()}.new")
         making.write_bytes(content)
         making.replace(place)
 
@@ -157,8 +165,8 @@ def is_limit(path: str | Path) -> bool:
     """Whether there is a file of a limit study at `path`; False for anything else, damaged files included."""
     try:
         with opening.open_file(Path(path)) as file:
-            return bytes(opening.attribute(file, "Conventions")) == CONVENTIONS.encode()
-    except (InvalidInput, TrajectoryError, OSError, KeyError, ValueError, TypeError):
+            return opening.conventions(file) == CONVENTIONS.encode()
+    except (InvalidInput, TrajectoryError, OSError, RuntimeError, KeyError, ValueError, TypeError):
         return False
 
 
@@ -190,7 +198,7 @@ class Limit:
     def _read(self) -> None:
         file, path = self._file, self.path
         with guard(path, "Conventions"):
-            if bytes(opening.attribute(file, "Conventions")) != CONVENTIONS.encode():
+            if opening.conventions(file) != CONVENTIONS.encode():
                 raise TrajectoryError(f"{path} is not the file of a limit study")
         with guard(path, SCENARIO):
             self.scenario_text: str = opening.read_text(file, SCENARIO, hashed=True)
@@ -213,7 +221,17 @@ class Limit:
             for key in ARRAYS
             if opening.has(self._file, f"{place}/{key}")
         }
-        return Series(**{**fields, **arrays, "remarks": tuple(fields["remarks"])})
+        expected = fields["expected"]
+        return Series(
+            name=str(fields["name"]),
+            parameter_name=str(fields["parameter_name"]),
+            law=str(fields["law"]),
+            fitted=np.asarray(fields["fitted"], bool),
+            expected=None if expected is None else float(expected),
+            bound_name=str(fields["bound_name"]),
+            remarks=tuple(str(remark) for remark in fields["remarks"]),
+            **arrays,
+        )
 
     @property
     def runs(self) -> list[str]:

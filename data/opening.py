@@ -155,6 +155,14 @@ def read_json(file: h5py.File, name: str, kind: type, *, hashed: bool) -> Any:
     return value
 
 
+def conventions(file: h5py.File) -> bytes:
+    """What a file says that it is."""
+    stored = attribute(file, "Conventions")
+    if not isinstance(stored, bytes):
+        raise ValueError("its Conventions are no text")
+    return bytes(stored)
+
+
 def attribute(found: h5py.Group | h5py.Dataset, name: str) -> Any:
     """A small attribute of numbers or of text of fixed length."""
     stored = found.attrs.get_id(name)

@@ -60,7 +60,11 @@ class Series:
                 object.__setattr__(self, name, np.asarray(value, np.float64))
                 if getattr(self, name).shape != (length,):
                     raise InvalidInput(f"{name} must have the shape ({length},); got {getattr(self, name).shape}")
+        if length == 0:
+            raise InvalidInput(f"the series {self.name} has no points")
         chosen = np.ones(length, bool) if self.fitted is None else np.asarray(self.fitted, bool)
+        if chosen.shape != (length,):
+            raise InvalidInput(f"fitted must have the shape ({length},); got {chosen.shape}")
         object.__setattr__(self, "fitted", chosen)
 
     def rate(self) -> Rate:
@@ -87,7 +91,7 @@ class Series:
             "law": self.law,
             "rate": number(rate.value),
             "rate_interval": [number(end) for end in rate.interval],
-            "expected": self.expected,
+            "expected": None if self.expected is None else number(self.expected),
         } | ({} if self.bound is None else {"bound": numbers(self.bound), "bound_name": self.bound_name})
 
 

@@ -26,8 +26,8 @@ def is_sweep(path: str | Path) -> bool:
     """Whether there is a sweep file at `path`; False for anything else, damaged files included."""
     try:
         with _open(Path(path)) as file:
-            return bytes(opening.attribute(file, "Conventions")) == layout.CONVENTIONS.encode()
-    except (InvalidInput, TrajectoryError, OSError, KeyError, ValueError, TypeError):
+            return opening.conventions(file) == layout.CONVENTIONS.encode()
+    except (InvalidInput, TrajectoryError, OSError, RuntimeError, KeyError, ValueError, TypeError):
         return False
 
 
@@ -69,7 +69,7 @@ class Sweep:
     def _read_constants(self) -> None:
         file, path = self._file, self.path
         with guard(path, "Conventions"):
-            if bytes(opening.attribute(file, "Conventions")) != layout.CONVENTIONS.encode():
+            if opening.conventions(file) != layout.CONVENTIONS.encode():
                 raise TrajectoryError(f"{path} is not a sweep file")
         with guard(path, layout.SCENARIO):
             self.scenario_text: str = opening.read_text(file, layout.SCENARIO, hashed=True)

@@ -247,14 +247,17 @@ class _Run:
         return True
 
     def _ensemble(self) -> Ensemble:
-        return self.merging.ensemble.at(self.stepper.arithmetic.host(self.now[1]))
+        ensemble = self.merging.ensemble
+        return ensemble.at(self.stepper.arithmetic.host(self.now[1])[:, : ensemble.tokens])
 
     def _go_on_with(self, ensemble: Ensemble) -> None:
         """Take a new stepper, not yet started, for this ensemble."""
+        t, state = self.now[0], self.stepper.arithmetic.host(self.now[1])
+        further = state[:, self.merging.ensemble.tokens :] if self.merging.rows is None else state[:, state.shape[1] :]
         self.records = self.record()
         self.drifts_before += self.stepper.evaluations
-        self.stepper = self.course.way.stepper(ensemble, self.course.engine, self.now[0])
-        self.now = (self.now[0], self.stepper.arithmetic.load(ensemble.positions))
+        self.stepper = self.course.way.stepper(ensemble, self.course.engine, t)
+        self.now = (t, self.stepper.arithmetic.load(np.concatenate([ensemble.positions, further], axis=1)))
 
     def _event_now(self, events: Sequence[Event]) -> Event | None:
         """The first of these events that is true at the depth reached."""

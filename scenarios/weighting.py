@@ -56,6 +56,14 @@ class FocusSection(Section):
     damping: float = Field(default=1.0, ge=0, description="Of its motion.")
 
 
+def wrong_unless_fixed(scenario: Scenario) -> Iterator[tuple[str, str]]:
+    """As `wrong_weighting`, of a study for which token weights must stay."""
+    if scenario.focus is not None:
+        yield "focus", "has no place in this study, for which token weights must stay"
+    if isinstance(scenario.tokens.weights, WeightTable):
+        yield "tokens.weights", "must stay the same over depth in this study"
+
+
 def wrong_weighting(scenario: Scenario) -> Iterator[tuple[str, str]]:
     """Pairs of a key and a sentence that says with what it does not go together."""
     depth, changing = scenario.depth, isinstance(scenario.tokens.weights, WeightTable)

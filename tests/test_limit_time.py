@@ -47,6 +47,10 @@ def test_a_plateau_that_does_not_end_has_no_part_in_the_rate():
         ({"space": {"kind": "euclidean"}, "depth.sums": None}, "space.kind"),
         ({"tokens.replicas": 2, "depth.merge": None}, "tokens.replicas"),
         ({"limit.betas": [8.0]}, "limit.betas"),
+        ({"limit.betas": [8.0, 8.0]}, "limit.betas.*once"),
+        ({"tokens.dtype": "float32"}, "tokens.dtype"),
+        ({"block.norm": "post"}, "block: must be left out"),
+        ({"depth.merge": None, "depth.sums": None, "focus": {"position": [1.0, 0.0]}}, "focus: has no place"),
         ({"attention.heads": 2, "depth.sums": None}, None),
     ],
 )

@@ -67,6 +67,13 @@ work = 16384
         ("many-gaussian-tokens", {"limit.limit": "density"}, "density.*on the circle"),
         ("many-gaussian-tokens", {"depth.layers": 3, "limit.limit": "closure"}, "of a flow under attention alone"),
         ("many-gaussian-tokens", {"limit.counts": [16]}, "limit.counts"),
+        ("many-gaussian-tokens", {"limit.counts": [16, 16]}, "limit.counts.*once"),
+        ("many-gaussian-tokens", {"attention.value": {"law": "gaussian"}}, "attention.value: must not be drawn with"),
+        (
+            "many-gaussian-tokens",
+            {"limit.limit": "closure", "depth.noise": 0.1, "depth.method": "euler-maruyama"},
+            "depth.noise",
+        ),
         ("minilm-alice", {"limit": {"kind": "tokens"}}, "tokens.initial: must be a law"),
     ],
 )

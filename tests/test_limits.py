@@ -1,5 +1,6 @@
 """The file of a limit study: what is in it, that an interrupted study goes on, mistakes, and the command line."""
 
+import hashlib
 import json
 import os
 import signal
@@ -111,12 +112,31 @@ def test_a_killed_study_goes_on_to_the_same_result(file, tmp_path):
 
 def test_what_lies_beside_of_another_study_is_not_gone_on_with(scenario, tmp_path):
     Bench(tmp_path / "s.h5", {"kind": "depth"}).begin(False)
-    with pytest.raises(InvalidInput, match=r"s\.h5\.runs holds the runs of another study"):
+    with pytest.raises(InvalidInput, match=r"s\.h5\.runs is not of this study"):
         attndyn.limit(scenario, out=tmp_path / "s.h5")
+    (tmp_path / "t.h5.runs").mkdir()  # killed just after it was made
+    assert attndyn.limit(scenario, out=tmp_path / "t.h5").summary()["kind"] == "depth"
+    (tmp_path / "u.h5.runs").mkdir()
+    (tmp_path / "u.h5.runs" / "precious.txt").write_text("of somebody")
+    for overwrite in (False, True):
+        with pytest.raises(InvalidInput, match="is not of this study"):
+            attndyn.limit(scenario, out=tmp_path / "u.h5", overwrite=overwrite)
+    assert (tmp_path / "u.h5.runs" / "precious.txt").is_file()
     attndyn.limit(scenario, out=tmp_path / "s.h5", overwrite=True)
     with pytest.raises(InvalidInput, match="is not this study"):
         attndyn.limit(scenario.override({"attention.beta": 2.0}), out=tmp_path / "s.h5")
     assert attndyn.limit(scenario, out=tmp_path / "s.h5").summary()["kind"] == "depth"
+
+
+def test_a_study_of_another_file_of_tokens_is_another_study(scenario, tmp_path):
+    tokens = np.random.default_rng(0).standard_normal((6, 3))
+    np.save(tmp_path / "tokens.npy", tokens / np.linalg.norm(tokens, axis=1, keepdims=True))
+    initial = {"law": "file", "file": str(tmp_path / "tokens.npy")}
+    scenario = scenario.override({"tokens.initial": initial, "tokens.count": None, "tokens.dimension": None})
+    attndyn.limit(scenario, out=tmp_path / "s.h5")
+    np.save(tmp_path / "tokens.npy", np.eye(3))
+    with pytest.raises(InvalidInput, match="is not this study"):
+        attndyn.limit(scenario, out=tmp_path / "s.h5")
 
 
 def test_a_run_that_fails_is_told_and_the_others_stand(scenario, tmp_path, monkeypatch):
@@ -153,6 +173,31 @@ def test_damaged_files_are_refused(scenario, tmp_path, harm):
     with h5py.File(tmp_path / "s.h5", "r+") as file:
         harm(file)
     assert is_limit(tmp_path / "s.h5")
+    with pytest.raises(TrajectoryError, match=r"s\.h5: "):
+        open_limit(tmp_path / "s.h5")
+
+
+@pytest.mark.parametrize("conventions", [2**62, np.uint64(2**63), np.array([], "S4"), 1.5])
+def test_a_file_that_says_nonsense_of_itself_is_no_limit_study(tmp_path, conventions):
+    with h5py.File(tmp_path / "s.h5", "w") as file:
+        file.attrs["Conventions"] = conventions
+    assert not is_limit(tmp_path / "s.h5")
+    with pytest.raises(TrajectoryError):
+        open_limit(tmp_path / "s.h5")
+
+
+@pytest.mark.parametrize(
+    "change", [{"expected": "x"}, {"fitted": [True]}, {"law": "cubic"}, {"fitted": "yes"}, {"name": "other"}]
+)
+def test_findings_that_do_not_fit_are_refused(scenario, tmp_path, change):
+    attndyn.limit(scenario, out=tmp_path / "s.h5").close()
+    with h5py.File(tmp_path / "s.h5", "r+") as file:
+        findings = json.loads(bytes(file["parameters/findings"][:]))
+        findings["series"][0] |= change
+        text = json.dumps(findings).encode()
+        del file["parameters/findings"]
+        file["parameters/findings"] = np.frombuffer(text, "u1")
+        file["parameters/findings"].attrs["sha256"] = np.bytes_(hashlib.sha256(text).hexdigest())
     with pytest.raises(TrajectoryError, match=r"s\.h5: "):
         open_limit(tmp_path / "s.h5")
 

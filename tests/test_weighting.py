@@ -168,6 +168,16 @@ def test_a_network_with_a_focus_tends_to_the_flow():
     assert np.log2(errors[0] / errors[1]) == pytest.approx(1.0, abs=0.1)
 
 
+@pytest.mark.parametrize("interpolated", [False, True])
+def test_a_focus_goes_on_where_the_law_changes(interpolated):
+    """A schedule of the same law three times is that law; the focus keeps its place and velocity at every switch."""
+    start, law = tokens(), Attention(beta=2.0)
+    schedule = Schedule([law, law, law], [0.0, 0.7, 1.4], interpolated)
+    runs = [integrate(one, start, t_end=2.0, weighting=focus(), **TIGHT) for one in (law, schedule)]
+    np.testing.assert_allclose(runs[1].final, runs[0].final, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(runs[1].focus, runs[0].focus, rtol=0, atol=1e-10)
+
+
 def test_entropy_of_the_focus():
     one = np.zeros(TOKENS)
     one[4] = 1.0

@@ -57,6 +57,8 @@ def swaps(keys: PerturbationKeys, plan: Plan) -> list[Swap]:
     for one in keys.by:
         row = _number("limit.by", one, len(source), strings)
         by = source[row]
+        if any((each.by == by).all() for each in found):
+            raise InvalidInput(f"limit.by: {one!r} is named twice")
         if np.abs(by - here[number]).max() <= SAME * np.abs(here[number]).max():
             raise InvalidInput(f"limit.by: {one!r} is what is there already")
         # a / would be a group of the file

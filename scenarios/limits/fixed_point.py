@@ -23,6 +23,7 @@ from ..mistakes import blaming
 from ..numbers import numbers
 from ..schema import Scenario
 from ..values import ArrayFile
+from ..weighting import wrong_unless_fixed
 from .keys import FixedPointKeys
 from .kinds import Kind, Result, Results, scalar
 
@@ -40,6 +41,9 @@ def wrong(scenario: Scenario) -> Iterator[tuple[str, str]]:
         yield "depth.layers", "missing: the layers of the network, whose number does not count, with step and residual"
     if scenario.depth.weights != "shared":
         yield "depth.weights", f'must be "shared", for one layer without end; got "{scenario.depth.weights}"'
+    if scenario.depth.scaling != "1/L":
+        yield "depth.scaling", f'must be "1/L", for one layer without end; got "{scenario.depth.scaling}"'
+    yield from wrong_unless_fixed(scenario)
     if scenario.depth.noise > 0.0:
         yield "depth.noise", f"has no place in a study of fixed points; got {scenario.depth.noise:g}"
 

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Union
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import AfterValidator, Discriminator, Field, Tag
 
 from ..values import ArrayFile, Section
 
-Counts = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2)]
-Numbers = Annotated[list[float], Field(min_length=2)]
+
+def _once(values: list[Any]) -> list[Any]:
+    twice = next((value for value in values if values.count(value) > 1), None)
+    if twice is not None:
+        raise ValueError(f"must name every value once; got {twice} twice")
+    return values
+
+
+Counts = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2), AfterValidator(_once)]
+Numbers = Annotated[list[float], Field(min_length=2), AfterValidator(_once)]
 Positives = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=2)]
 
 

@@ -27,7 +27,7 @@ from ...particles.space import Sphere
 from ...particles.wasserstein import wasserstein
 from ..build import Plan, build
 from ..schema import Scenario
-from ..weighting import WeightTable
+from ..weighting import wrong_unless_fixed
 from .changes import LARGEST, changed, compared_at, kept_of, swaps
 from .course import followed, quiet
 from .keys import PerturbationKeys
@@ -48,8 +48,7 @@ def wrong(scenario: Scenario) -> Iterator[tuple[str, str]]:
         yield "depth.noise", f"has no place in a study of perturbations; got {depth.noise:g}"
     if depth.merge is not None:
         yield "depth.merge", f"has no place in a study of perturbations; got {depth.merge:g}"
-    if scenario.focus is not None or isinstance(scenario.tokens.weights, WeightTable):
-        yield "focus" if scenario.focus is not None else "tokens.weights", "must leave the weights as they are"
+    yield from wrong_unless_fixed(scenario)
     for name, changes in BELONGS.items():
         if getattr(keys, name) is not None and keys.change not in changes:
             yield f"limit.{name}", f'belongs to change = "{changes[0]}"; got "{keys.change}"'

@@ -124,16 +124,19 @@ class _Job:
             "kind": self._kind.name,
             "name": scenario.name,
             "scenario": hashlib.sha256(scenario.text.encode()).hexdigest(),
+            "files": {name: _digest(scenario.folder / name) for name in sorted(_named(scenario.model_dump()))},
             "engine": {"backend": backend, "device": device},
             "version": version("attndyn"),
         }
 
     def carry_out(self, path: Path, overwrite: bool, progress: Progress | None = None) -> None:
         """Compute what is not done, and write the file at `path`, unless it is there already."""
+        bench = Bench(path, self._description)
         if path.is_file() and not overwrite and self._is_done(path):
+            if bench.ours():  # killed between the file and the end
+                bench.clear()
             return
         check_target(path, overwrite)
-        bench = Bench(path, self._description)
         bench.begin(overwrite)
         remaining = [task for task in self._tasks if not bench.done(task)]
         counted = len(self._tasks) - len(remaining)
@@ -186,6 +189,19 @@ class _Job:
         return Work(
             self._scenario.text, self._scenario.name, self._scenario.folder, replace(self._engine, threads=threads)
         )
+
+
+def _named(value: Any) -> set[str]:
+    """The files that the tables of a scenario name."""
+    if isinstance(value, dict):
+        own = {value["file"]} if isinstance(value.get("file"), str) else set()
+        return own.union(*(_named(item) for item in value.values()))
+    return set().union(*(_named(item) for item in value)) if isinstance(value, list) else set()
+
+
+def _digest(path: Path) -> str:
+    """The sha256 of a file; what is wrong with one that cannot be read is told when it is needed."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def _kind(scenario: Scenario) -> str:

@@ -28,7 +28,7 @@ from ...particles.temperature import Ends, ends
 from ..build import Plan, build
 from ..parts import word
 from ..schema import Scenario
-from ..weighting import WeightTable
+from ..weighting import wrong_unless_fixed
 from .course import even_depths, followed, quiet, tightened
 from .keys import TemperatureKeys
 from .kinds import Kind, Result, Results, numbered, scalar
@@ -59,10 +59,7 @@ def wrong(scenario: Scenario) -> Iterator[tuple[str, str]]:
         yield "attention.prior", "has no place here: beta does not scale it, and hardmax would count it"
     if attention.multipliers is not None:
         yield "attention.multipliers", "have no place in a study of temperature"
-    if scenario.focus is not None:
-        yield "focus", "has no place in a study of temperature: token weights must stay"
-    if isinstance(scenario.tokens.weights, WeightTable):
-        yield "tokens.weights", "must stay the same in a study of temperature"
+    yield from wrong_unless_fixed(scenario)
     if len(set(numbered("", _betas(keys)))) < len(_betas(keys)):
         yield "limit.betas", "must be different"
 

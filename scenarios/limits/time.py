@@ -20,6 +20,7 @@ from ...particles.block import attention_of
 from ...particles.merging import Plateau
 from ..build import Plan, build
 from ..schema import Scenario
+from ..weighting import wrong_unless_fixed
 from .keys import TimeKeys
 from .kinds import Kind, Result, Results, numbered, scalar
 
@@ -36,6 +37,13 @@ def wrong(scenario: Scenario) -> Iterator[tuple[str, str]]:
         yield "tokens.replicas", f"must be 1, whose tokens become fewer; got {scenario.tokens.replicas}"
     if scenario.depth.layers is not None or scenario.depth.noise > 0.0:
         yield "depth", "must be continuous and without noise in a study of time"
+    if scenario.depth.weights != "shared":
+        yield "depth.weights", f'must be "shared" in a study of time; got "{scenario.depth.weights}"'
+    if scenario.block.norm != "none" or scenario.block.feed_forward is not None:
+        yield "block", "must be left out in a study of time, which is of attention alone"
+    if scenario.tokens.dtype != "float64":
+        yield "tokens.dtype", f'must be "float64", for the digits of small drifts; got "{scenario.tokens.dtype}"'
+    yield from wrong_unless_fixed(scenario)
 
 
 def tasks(scenario: Scenario) -> Sequence[str]:

@@ -49,8 +49,16 @@ def wrong(scenario: Scenario) -> Iterator[tuple[str, str]]:
         yield "limit.limit", f'"closure" is for gaussian tokens in R^d; got {law} ones in a {space} space'
     if limit == "density" and not (space == "sphere" and scenario.dimension == 2 and law in ("uniform", "gaussian")):
         yield "limit.limit", f'"density" is for uniform or gaussian tokens on the circle; got {law} ones'
-    if limit != LARGEST and (scenario.depth.layers is not None or scenario.block.norm != "none"):
+    if limit != LARGEST and not _alone(scenario):
         yield "limit.limit", f'"{limit}" is the limit of a flow under attention alone; "{LARGEST}" is for any'
+    if limit == "closure" and scenario.depth.noise > 0.0:
+        yield "depth.noise", f"is not in the closed equations; got {scenario.depth.noise:g}"
+    loose = [name for name in scenario.attention.drawn() if getattr(scenario.attention, name).seed is None]
+    if loose or scenario.block.drawn():
+        key = f"attention.{loose[0]}" if loose else "block.feed_forward"
+        yield key, "must not be drawn with the tokens, whose seed is another for every number: give it a seed"
+    if scenario.depth.merge is not None:
+        yield "depth.merge", "must be left out, for replicas are run together"
 
 
 def tasks(scenario: Scenario) -> Sequence[str]:
@@ -91,7 +99,7 @@ def conclude(scenario: Scenario, results: Results) -> Findings:
     for name in errors[0]:
         there = [count for count, each in zip(counts, errors, strict=True) if name in each]
         error, spread = root_mean_squares([np.asarray(each[name], np.float64) for each in errors if name in each])
-        order = _order(there, spread / error, scenario.dimension) if name.startswith("W1") else -0.5
+        order = _order(there, spread / error, scenario.dimension) if name.startswith("W1 of") else -0.5
         series.append(Series(name, "tokens", there, error, "power", None, order, spread))
     return Findings(series, remarks)
 
@@ -150,7 +158,8 @@ def _ends(scenario: Scenario, count: int, replicas: int, engine: Engine) -> Iter
 def _order(counts: Sequence[int], deviation: Array, dimension: int | None) -> float:
     """The slope of the known order of W1 at these numbers, fitted as errors are: in the plane it has a logarithm."""
     n = np.asarray(counts, np.float64)
-    return line(np.log(n), np.log(rate(n, "wasserstein", dimension or 1)), deviation).value
+    known = deviation if np.isfinite(deviation).all() and (deviation > 0.0).all() else None
+    return line(np.log(n), np.log(rate(n, "wasserstein", dimension or 1)), known).value
 
 
 def _moments(ends: Ensemble) -> dict[str, Array]:
@@ -181,12 +190,18 @@ def _limit(scenario: Scenario) -> str:
     given = _keys(scenario).limit
     if given != "auto":
         return given
-    law, alone = getattr(scenario.tokens.initial, "law", None), scenario.depth.layers is None
-    if not alone or scenario.block.norm != "none":
+    law = getattr(scenario.tokens.initial, "law", None)
+    if not _alone(scenario):
         return LARGEST
     if scenario.space.kind == "euclidean":
-        return "closure" if law == "gaussian" else LARGEST
+        return "closure" if law == "gaussian" and scenario.depth.noise == 0.0 else LARGEST
     return "density" if scenario.dimension == 2 and law in ("uniform", "gaussian") else LARGEST
+
+
+def _alone(scenario: Scenario) -> bool:
+    """Whether it is a flow under one attention and nothing else."""
+    block, depth = scenario.block, scenario.depth
+    return depth.layers is None and depth.weights == "shared" and block.norm == "none" and block.feed_forward is None
 
 
 def _keys(scenario: Scenario) -> TokensKeys:
