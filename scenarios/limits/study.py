@@ -45,7 +45,7 @@ def limit(
     scenario  : a Scenario, a bundled name or the path of a scenario file
     kind      : of the study, where the scenario has no section [limit], or one of another kind
     out       : the file to write; None: a temporary file, removed when the study is no longer in use
-    overwrite : whether another file may be replaced
+    overwrite : whether a file may be replaced; runs that lie there are then thrown away
     workers   : processes on this machine, which import the script that calls this: it must do so under
                 `if __name__ == "__main__":`. None: one per core, for a study that takes more than two seconds
     backend, device : as for `run`; threads: of each process, by default all cores are shared
