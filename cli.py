@@ -238,6 +238,8 @@ def limit(
     kind = words[0] if len(words) == 2 else None
     scenario = of_kind(_scenario(words[-1], None, seed), kind, assignments("--set", changes))
     out = out or Path(f"{scenario.name}-{kind or 'limit'}.h5")
+    if out.suffix == ".png":
+        raise InvalidInput(f"--out: names the HDF5 file of the study, beside which the picture is drawn; got {out}")
     with blaming("--out"):
         check_target(out, overwrite or out.is_file())
     try:

@@ -122,7 +122,7 @@ def line(x: Array, y: Array, deviation: Array | None = None) -> Rate:
     variance = float(weight @ (y - intercept - slope * x) ** 2 / inertia / (len(x) - 2))
     if deviation is not None:
         variance = max(variance, float(1.0 / np.sum(deviation**-2.0) / inertia))
-    half = float(t.ppf(0.5 * (1.0 + CONFIDENCE), len(x) - 2)) * np.sqrt(variance)
+    half = float(t.ppf(0.5 * (1.0 + CONFIDENCE), len(x) - 2) * np.sqrt(variance))
     return Rate(slope, (slope - half, slope + half), intercept, len(x))
 
 

@@ -175,13 +175,13 @@ def _keys(path: list[int | str], tables: Any, schema: Mapping[str, Any]) -> list
 
 
 def _variants(node: Mapping[str, Any], schema: Mapping[str, Any], table: Any) -> Iterator[Mapping[str, Any]]:
-    """The tables that may stand at a node of the schema; where a `law` is given, only those with that law."""
+    """The tables that may stand at a node of the schema; where a `law` or `kind` is given, only those with it."""
     if "$ref" in node:
         yield from _variants(schema["$defs"][node["$ref"].rsplit("/", 1)[1]], schema, table)
     for alternative in (*node.get("anyOf", ()), *node.get("oneOf", ())):
         yield from _variants(alternative, schema, table)
     if "properties" in node:
-        law = table.get("law") if isinstance(table, dict) else None
-        named = node["properties"].get("law", {}).get("const")
-        if law is None or named is None or law == named:
+        given = table if isinstance(table, dict) else {}
+        named = {tag: node["properties"].get(tag, {}).get("const") for tag in ("law", "kind")}
+        if all(None in (given.get(tag), name) or given[tag] == name for tag, name in named.items()):
             yield node

@@ -149,7 +149,7 @@ def test_weights_of_coarse_networks_are_increments_of_the_same_path(tmp_path):
         (INDEPENDENT | {"limit.network": "rk4"}, "limit.network.*independent"),
         (INDEPENDENT | {"attention.query": {"law": "gaussian"}}, "attention.value: must be the one matrix"),
         (INDEPENDENT | {"depth.scaling": "1/sqrt(L)", "limit.layers": [3, 8]}, "limit.layers: must divide 64"),
-        ({"limit": {"kind": "breadth"}}, "kind must be one of depth"),
+        ({"limit": {"kind": "breadth"}}, "limit: must be a table whose kind is one of depth"),
     ],
 )
 def test_mistakes_are_named(changes, message):

@@ -235,8 +235,16 @@ def test_the_command_prints_a_table_or_json_and_draws(file, tmp_path, capsys, mo
         (["sphere-clusters"], "limit: missing; a study needs the section"),
         (["depth", "sphere-clusters", "more"], "has a kind and a scenario"),
         (["depth", "sphere-clusters", "--set", "limit.layers=3"], "limit.layers: must be a list"),
-        (["depth", "sphere-clusters", "--set", "limit.layer=[3,4]"], "limit.layer: unknown key"),
+        (
+            ["depth", "sphere-clusters", "--set", "limit.layer=[3,4]"],
+            "limit.layer: unknown key; did you mean limit.layers",
+        ),
+        (
+            ["depth", "sphere-clusters", "--set", "limit.counts=[3,4]"],
+            "limit.counts: unknown key; allowed are kind, layers",
+        ),
         (["depth", "sphere-clusters", "--out", "nowhere/s.h5"], "--out"),
+        (["depth", "sphere-clusters", "--out", "s.png"], "--out: names the HDF5 file"),
     ],
 )
 def test_mistakes_of_the_command_line(words, says, capsys, tmp_path, monkeypatch):

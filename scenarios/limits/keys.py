@@ -165,7 +165,7 @@ class _AnyKind:
         tagged = [Annotated[model, Tag(name)] for name, model in KEYS.items()]
         union: Any = Union[tuple(tagged)]  # noqa: UP007
         chosen = Discriminator(
-            _kind, custom_error_type="form", custom_error_message=f"kind must be one of {', '.join(KEYS)}"
+            _kind, custom_error_type="form", custom_error_message=f"a table whose kind is one of {', '.join(KEYS)}"
         )
         return handler.generate_schema(Annotated[union, chosen])
 

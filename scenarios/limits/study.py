@@ -77,7 +77,9 @@ def of_kind(scenario: Scenario, kind: str | None, changes: Mapping[str, Any] | N
     if changes:  # nothing is saved on the way, so what is to be saved does not stand in the way of a change
         scenario = scenario.override({"save": None} | dict(changes))
     if scenario.limit is None:
-        raise ScenarioError("limit: missing; a study needs the section [limit], or the name of its kind")
+        raise ScenarioError(
+            "limit: missing; a study needs the section [limit], or its kind, as in: attndyn limit depth NAME"
+        )
     for key, sentence in kind_of(_kind(scenario)).wrong(scenario):
         raise ScenarioError(f"{key}: {sentence}")
     return scenario

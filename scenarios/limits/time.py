@@ -94,8 +94,10 @@ def conclude(scenario: Scenario, results: Results) -> Findings:
         remarks.append(
             "The pair of clusters that ends the longest plateau is another at another beta: no rate is expected."
         )
-    moved = max(scalar(run, "merge_moved") for run in runs)
-    change = max(scalar(run, "merge_drift_change") for run in runs)
+    if all(run["merge_times"].size == 0 for run in runs):
+        remarks.append("No clusters met: a larger depth, limit.end, would show some.")
+    moved = np.nanmax([0.0, *(scalar(run, "merge_moved") for run in runs)])
+    change = np.nanmax([0.0, *(scalar(run, "merge_drift_change") for run in runs)])
     remarks.append(
         f"Merging moved no token by more than {moved:.2g}, and changed no drift of others by more than {change:.2g}."
     )
