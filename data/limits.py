@@ -3,7 +3,7 @@
 While a study goes, each run that is done is a file of its own in the folder `<path>.runs`: it is there whole or not at
 all, whenever the process is killed. The HDF5 file is written when all are done, whole, under its name.
 
-    parameters/scenario, description, provenance, findings   texts (u1), the first two with their sha256
+    parameters/scenario, description, provenance, findings   texts (u1), each with its sha256
     runs/<name>/<array>                                       what each run gave
     series/<name>/parameter, error[, spread, bound]           (points,)
 """
@@ -229,7 +229,6 @@ class Limit:
             fitted=np.asarray(fields["fitted"], bool),
             expected=None if expected is None else float(expected),
             bound_name=str(fields["bound_name"]),
-            remarks=tuple(str(remark) for remark in fields["remarks"]),
             **arrays,
         )
 
@@ -282,5 +281,4 @@ def _described(one: Series) -> dict[str, Any]:
         "fitted": np.asarray(one.fitted).tolist(),
         "expected": one.expected,
         "bound_name": one.bound_name,
-        "remarks": list(one.remarks),
     }

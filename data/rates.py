@@ -11,7 +11,7 @@ there are points, and not narrower than the standard errors say.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -48,7 +48,6 @@ class Series:
     spread: ArrayLike | None = None
     bound: ArrayLike | None = None
     bound_name: str = ""
-    remarks: tuple[str, ...] = field(default=())
 
     def __post_init__(self) -> None:
         if self.law and self.law not in LAWS:

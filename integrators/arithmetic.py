@@ -88,7 +88,7 @@ class FurtherRows:
 
     def __init__(self, inner: Any, field: WeightedField) -> None:
         self.load, self.host, self.zeros, self.finite = inner.load, inner.host, inner.zeros, inner.finite
-        self.combine, self._inner, self._field = inner.combine, inner, field
+        self.combine, self._field = inner.combine, field
         self._step = stages.step_of(combine=inner.combine, retract=self.retract, error_norm=inner.error_norm)
 
     def retract(self, x: State, radius: float) -> None:

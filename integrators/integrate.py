@@ -252,8 +252,8 @@ class _Run:
 
     def _go_on_with(self, ensemble: Ensemble) -> None:
         """Take a new stepper, not yet started, for this ensemble."""
-        t, state = self.now[0], self.stepper.arithmetic.host(self.now[1])
-        further = state[:, self.merging.ensemble.tokens :] if self.merging.rows is None else state[:, state.shape[1] :]
+        t, state, weighting = self.now[0], self.stepper.arithmetic.host(self.now[1]), self.course.way.weighting
+        further = state[:, state.shape[1] - (0 if weighting is None else weighting.rows) :]
         self.records = self.record()
         self.drifts_before += self.stepper.evaluations
         self.stepper = self.course.way.stepper(ensemble, self.course.engine, t)

@@ -13,6 +13,7 @@ from numba import njit, types
 from numba.extending import overload
 
 from ..particles.backends.compiled.pairs import PairsPlan, attend, project
+from ..particles.backends.compiled.tangents import retract
 
 
 def velocity(field, t, x, out):
@@ -48,20 +49,6 @@ def combine(out, x, h, coefficients, slopes, count):
         slope = slopes[s].reshape(-1)
         for i in range(flat_x.size):
             flat_out[i] += factor * slope[i]
-
-
-@njit(cache=True, error_model="numpy")  # a token at the origin becomes NaN
-def retract(x, radius):
-    """Bring x (replicas, tokens, dimension) back to the sphere of this radius, in place; radius 0 is R^d."""
-    if radius > 0.0:
-        for r in range(x.shape[0]):
-            for i in range(x.shape[1]):
-                square = 0.0
-                for c in range(x.shape[2]):
-                    square += np.float64(x[r, i, c]) * x[r, i, c]
-                scale = radius / np.sqrt(square)
-                for c in range(x.shape[2]):
-                    x[r, i, c] = scale * x[r, i, c]
 
 
 @njit(cache=True, error_model="numpy")

@@ -58,6 +58,16 @@ def test_interpolated_weights_against_the_drift_with_weights_of_that_depth():
     np.testing.assert_allclose(run.weights, [schedule.at(t) for t in run.times], rtol=0, atol=1e-16)
 
 
+@pytest.mark.parametrize(("method", "order"), [("lie-trotter", 1), ("strang", 2)])
+def test_splittings_keep_their_order_under_interpolated_weights(method, order):
+    block = Block(Attention(beta=1.0), FeedForward(np.eye(3), -0.5 * np.eye(3), activation="gelu"))
+    start, schedule = tokens("euclidean"), WeightSchedule([FIRST, LAST], [0.0, 1.0], True)
+    exact = integrate(block, start, t_end=1.0, weighting=schedule, **TIGHT).final
+    ways = [{"method": method, "step": step} for step in (0.02, 0.01)]
+    errors = [np.abs(integrate(block, start, t_end=1.0, weighting=schedule, **way).final - exact).max() for way in ways]
+    assert np.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.15)
+
+
 def test_a_network_takes_the_weights_of_each_layer():
     start, law = tokens(), Attention(beta=3.0)
     run = integrate(law, start, layers=4, step=0.5, weighting=WeightSchedule([FIRST, LAST], [0.0, 2.0], True))

@@ -50,7 +50,7 @@ def _table(whole: Series) -> str:
     widths = [max(map(len, [head, *column])) for head, column in zip(heads, columns, strict=True)]
     rows = [heads, *zip(*columns, strict=True)]
     lines = ["  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows]
-    return "\n".join([*lines, *filter(None, [rate_line(whole)]), *series.remarks])
+    return "\n".join([*lines, *filter(None, [rate_line(whole)])])
 
 
 def _thinned(series: Series) -> Series:

@@ -18,7 +18,7 @@ from .one_pass import OnePass, Shape
 from .plan import MASKS
 from .profiles import profile_of
 from .schedule import default_threads, in_parallel
-from .tangents import keep_tangential, retracted
+from .tangents import keep_tangential, retract
 from .vectors import aligned_zeros, lanes
 
 if TYPE_CHECKING:
@@ -77,7 +77,8 @@ class GeneralField:
         if not isinstance(self._space, Sphere):
             self.attention(t, positions, out)
             return
-        points = retracted(positions, self._space.radius)
+        points = positions.copy()
+        retract(points, self._space.radius)
         self.attention(t, points, out)
         keep_tangential(points, self._space.radius, out)
 

@@ -6,19 +6,18 @@ import numpy as np
 from numba import njit
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def retracted(positions, radius):
-    """r x / |x|, (replicas, tokens, dimension)."""
-    points = np.empty_like(positions)
-    for r in range(positions.shape[0]):
-        for i in range(positions.shape[1]):
-            square = 0.0
-            for c in range(positions.shape[2]):
-                square += np.float64(positions[r, i, c]) * positions[r, i, c]
-            scale = radius / np.sqrt(square)
-            for c in range(positions.shape[2]):
-                points[r, i, c] = scale * positions[r, i, c]
-    return points
+@njit(cache=True, nogil=True, error_model="numpy")  # a token at the origin becomes NaN
+def retract(x, radius):
+    """Bring x (replicas, tokens, dimension) back to the sphere of this radius, in place; radius 0 is R^d."""
+    if radius > 0.0:
+        for r in range(x.shape[0]):
+            for i in range(x.shape[1]):
+                square = 0.0
+                for c in range(x.shape[2]):
+                    square += np.float64(x[r, i, c]) * x[r, i, c]
+                scale = radius / np.sqrt(square)
+                for c in range(x.shape[2]):
+                    x[r, i, c] = scale * x[r, i, c]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
