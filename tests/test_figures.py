@@ -8,8 +8,8 @@ import matplotlib
 import numpy as np
 import pytest
 from attndyn.data import excerpt, figures
-from attndyn.data.depths import DepthScale, saved_logarithmically
-from attndyn.data.panels import pair_products
+from attndyn.data.figures.depths import DepthScale, saved_logarithmically
+from attndyn.data.figures.panels import pair_products
 from attndyn.data.reading import open_trajectory
 from attndyn.data.trajectory import TrajectoryWriter
 from attndyn.errors import InvalidInput
@@ -264,7 +264,7 @@ class Counting:
 def test_few_frames_and_few_pairs_of_a_long_or_large_trajectory_are_taken(frames, tokens, monkeypatch):
     largest = []
     monkeypatch.setattr(
-        "attndyn.data.panels.pair_products",
+        "attndyn.data.figures.panels.pair_products",
         lambda rows, cosine: largest.append(len(rows)) or pair_products(rows, cosine),
     )
     run = trajectory(

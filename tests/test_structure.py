@@ -12,7 +12,7 @@ import attndyn
 import pytest
 
 HOUSE = Path(attndyn.__file__).parent
-ROOMS = ("particles", "integrators", "data", "scenarios")
+ROOMS = ("particles", "integrators", "data", "scenarios", "cli")
 MODULES = sorted([*HOUSE.glob("*.py"), *(path for room in ROOMS for path in (HOUSE / room).rglob("*.py"))])
 
 # what each room may import, besides itself, errors.py and interrupts.py
@@ -88,12 +88,12 @@ def test_a_room_imports_only_what_it_may(path):
         else:
             # the command line and the provenance of a run ask the package for its version only
             assert module == ("attndyn",)
-            assert name in {("cli",), ("data", "provenance"), ("data", "opening")}
+            assert name in {("cli",), ("data", "provenance"), ("data", "opening"), ("cli", "__main__")}
 
 
 @modules
 def test_nobody_imports_the_command_line(path):
-    assert all(module[:2] != ("attndyn", "cli") for module in imports(path))
+    assert name_of(path)[:1] == ("cli",) or all(module[:2] != ("attndyn", "cli") for module in imports(path))
 
 
 @modules
@@ -111,7 +111,7 @@ def test_no_module_is_too_long(path):
 def test_only_the_command_line_and_its_progress_bar_print(path):
     calls = (node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call))
     printing = any(isinstance(call.func, ast.Name) and call.func.id == "print" for call in calls)
-    assert not printing or name_of(path) in {("cli",), ("scenarios", "progress")}
+    assert not printing or name_of(path)[:1] == ("cli",) or name_of(path) == ("scenarios", "progress")
 
 
 def undocumented(tree):

@@ -10,10 +10,10 @@ from matplotlib.figure import FigureBase
 from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator, ScalarFormatter
 from numpy.typing import NDArray
 
-from ..particles import Sphere
+from ...particles import Sphere
+from ..excerpt import MOST_PAIRED, evenly, read_frame, sample, weights_of
+from ..layout import STATE
 from .depths import DepthScale, mark, thinned
-from .excerpt import MOST_PAIRED, evenly, read_frame, sample, weights_of
-from .layout import STATE
 
 Array = NDArray[np.float64]
 

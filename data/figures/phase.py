@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
-from ..errors import InvalidInput
+from ...errors import InvalidInput
+from ..sweeps import Sweep
 from .depths import DepthScale, saved_logarithmically
-from .sweeps import Sweep
 
 Array = NDArray[np.float64]
 

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .limits import Limit
-from .rates import Series
+from ..limits import Limit
+from ..rates import Series
 
 MOST_PANELS = 4
 DECADES = 1e3  # from which on a parameter is drawn by its logarithm

@@ -13,21 +13,21 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..errors import InvalidInput
-from ..particles import Space, Sphere
+from ...errors import InvalidInput
+from ...particles import Space, Sphere
+from ..excerpt import frames_along, frames_at, journey, title_of
+from ..layout import STATE
+from ..limits import Limit
 from .depths import DepthScale
-from .excerpt import frames_along, frames_at, journey, title_of
 from .globe import draw_sphere
-from .layout import STATE
 from .limit_figure import draw_limit
-from .limits import Limit
 from .panels import draw_observables, draw_similarity
 from .phase import draw_phase, facts_of
 from .portraits import draw_circle, draw_components, draw_line, draw_plane
 
 if TYPE_CHECKING:
-    from .reading import Trajectory
-    from .sweeps import Sweep
+    from ..reading import Trajectory
+    from ..sweeps import Sweep
 
 STYLE = Path(__file__).with_name("attndyn.mplstyle")
 SUFFIXES = (".png", ".pdf", ".svg")

@@ -12,9 +12,9 @@ from matplotlib.patches import Circle
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-from ..particles import Sphere
+from ...particles import Sphere
+from ..excerpt import MOST_PAIRED, Paths, read_frame, read_paths, sample, weights_of
 from .depths import DepthScale, mark
-from .excerpt import MOST_PAIRED, Paths, read_frame, read_paths, sample, weights_of
 from .strokes import add_depth_bar, add_ends, add_lines, segments_of
 
 Array = NDArray[np.float64]

@@ -10,8 +10,8 @@ from matplotlib.collections import LineCollection
 from matplotlib.patches import Circle
 from numpy.typing import NDArray
 
+from ..excerpt import read_paths
 from .depths import DepthScale
-from .excerpt import read_paths
 from .strokes import add_depth_bar, add_ends, add_lines, paler, segments_of
 
 Array = NDArray[np.float64]

@@ -1,0 +1,7 @@
+"""python -m attndyn.cli is the command attndyn."""
+
+import sys
+
+from . import main
+
+sys.exit(main())

@@ -1,0 +1,57 @@
+"""What commands have in common: their options, how they read a scenario and how they complain."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from ..scenarios.schema import Scenario
+    from ..scenarios.sweep_progress import PointsBar
+
+INTERRUPTED = 130  # of what can be gone on with, and what typer makes of Ctrl-C outside a run, which ends by itself
+
+Name = Annotated[str, typer.Argument(metavar="NAME|FILE", help="A bundled scenario, or a .toml file.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a value, e.g. attention.beta=9; repeatable."),
+]
+Seed = Annotated[int | None, typer.Option(min=0, help="The seed, tokens.seed.")]
+File = Annotated[Path, typer.Argument(metavar="F.h5", help="The file of a run, a sweep or a limit study.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Backend = Annotated[str, typer.Option(help="numba, torch or reference.")]
+Device = Annotated[str, typer.Option(help="With torch: cpu or cuda.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="By default one per core.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing unless it fails.")]
+
+
+class Interrupted(Exception):
+    """A sweep was interrupted; the message says how to go on."""
+
+
+def complain(error: Exception | str, status: int) -> int:
+    """Tell a mistake or a failure in one line on stderr, and return the exit status."""
+    print(f"attndyn: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
+    return status
+
+
+def scenario_of(name: str, changes: list[str] | None, seed: int | None) -> Scenario:
+    """The scenario of this name or file, with the values of --set and --seed."""
+    from ..scenarios.overrides import assignments
+    from ..scenarios.schema import load
+
+    values = assignments("--set", changes)
+    if seed is not None:
+        values["tokens.seed"] = seed
+    return load(name).override(values)
+
+
+def points_bar(what: str = "points") -> PointsBar:
+    """A progress bar of the points of a sweep, or of the runs of a study."""
+    from ..scenarios.sweep_progress import PointsBar
+
+    return PointsBar(what)

@@ -1,0 +1,1 @@
+"""What is computed from a file after the run."""
