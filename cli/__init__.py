@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
@@ -30,7 +30,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-COMMANDS = {  # in the order of the help
+COMMANDS: dict[str, Callable[..., None]] = {  # in the order of the help
     "list": list_scenarios,
     "show": show,
     "check": check,

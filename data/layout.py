@@ -32,13 +32,15 @@ SCENARIO = "parameters/scenario"  # u1, the exact bytes of the text, @sha256
 PROVENANCE = "parameters/provenance"  # u1, JSON, with room for what a resumed run adds in place
 SPACE = "parameters/space"  # u1, JSON, @sha256
 WEIGHTS = "parameters/weights"  # f8 [n] or [B][n]
+ARRAYS = "parameters/arrays"  # <k> f8: what the scenario read from other files; only if it did
+ARRAY_NAMES = "parameters/array_names"  # u1, JSON list of [file, array or null], @sha256: what each of them is
 TOKEN_STRINGS = "parameters/token_strings"  # u1, JSON list, @sha256; only if the tokens have names
 OUTCOME = "parameters/outcome"  # u1 [4092], JSON {"status", "statistics"}, padded with spaces
 FRAMES_COMMITTED = "parameters/frames_committed"  # i8 [1]; frames beyond it may be torn
 FINISHED = "parameters/finished"  # i1 [1]
 SERIES = "series"  # <name>/value and time of what is sampled on another clock than the frames
 MERGES = f"{SERIES}/merged_into"  # value i4 [M][n], time f8 [M]: a row for each time that tokens became one
-HASHED = (SCENARIO, SPACE, TOKEN_STRINGS)
+HASHED = (SCENARIO, SPACE, TOKEN_STRINGS, ARRAY_NAMES)
 
 # Names kept free. A file without them cannot be resumed, but is otherwise whole.
 CHECKPOINT = "parameters/checkpoint"  # state f8 [2][B][n][d] and record u1 [2][8192], written in turn

@@ -15,6 +15,7 @@ from ..errors import MissingExtra
 from ..particles import Euclidean, Space, Sphere
 from . import layout, opening
 from .frames import Observables, Positions
+from .kept_arrays import KeptArrays
 
 if TYPE_CHECKING:
     import xarray
@@ -42,6 +43,7 @@ class Trajectory:
     token_strings : list of strings, or None
     merges        : depths (merges,) at which tokens became one, and the number of the first token of the group of
                     each from then on, (merges, tokens)
+    arrays        : what the scenario read from other files, (file, array) -> values, read when looked up
     scenario_text : the text of the scenario that was run
     status        : "finished", "stopped: ...", "interrupted", "failed: ...", or "running" for a run that
                     still goes or was killed
@@ -84,6 +86,8 @@ class Trajectory:
             if opening.has(file, layout.TOKEN_STRINGS):
                 strings = opening.read_json(file, layout.TOKEN_STRINGS, list, hashed=True)
                 self.token_strings = [str(string) for string in strings]
+        with opening.guard(path, layout.ARRAY_NAMES):
+            self.arrays = KeptArrays(path, file)
 
     def _read_frames(self) -> None:
         """Find the datasets that grow, and the number of frames that all of them hold."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import h5py
@@ -31,14 +31,15 @@ def build(
     frames_per_chunk: int,
     observables: Mapping[str, tuple[int, ...]],
     texts: Mapping[str, bytes],
+    arrays: Sequence[np.ndarray] = (),
     author: str,
     version: str,
     merging: bool = False,
 ) -> None:
     """Create all groups, the arrays of fixed size and the empty datasets that grow with the frames.
 
-    observables: name -> shape of one replica's value, () for a number or (k,); texts: dataset -> bytes; merging:
-    whether tokens may become one on the way.
+    observables: name -> shape of one replica's value, () for a number or (k,); texts: dataset -> bytes; arrays: what
+    the scenario read from other files; merging: whether tokens may become one on the way.
     """
     file.attrs["Conventions"] = _ascii(layout.CONVENTIONS)
     h5md = file.create_group("h5md")
@@ -62,6 +63,8 @@ def build(
         _merges(file, ensemble.tokens)
     for name, text in texts.items():
         _text(file, name, text)
+    for number, values in enumerate(arrays):
+        _array(file, f"{layout.ARRAYS}/{number}", values)
     _array(file, layout.WEIGHTS, ensemble.weights)
     _array(file, layout.FRAMES_COMMITTED, np.zeros(1, np.int64))
     _array(file, layout.FINISHED, np.zeros(1, np.int8))

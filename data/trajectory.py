@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from ..errors import InvalidInput, TrajectoryError
 from ..particles import Ensemble
 from . import layout, skeleton
+from .kept_arrays import ArrayName
 from .opening import guard
 from .target import check_space, check_target, put_in_place
 
@@ -34,6 +35,7 @@ class TrajectoryWriter:
     observables      : names; or a mapping from names to the shape of one replica's value, () or (k,)
     provenance       : anything JSON can hold, see `provenance_of_run`
     token_strings    : one string per token
+    arrays           : what the scenario read from other files, (file, array) -> values
     dtype            : float64 or float32 for the positions on disk; that of the ensemble by default
     frames_per_chunk : by default as many as fill 1 MiB, at most 512; 1 puts every frame on disk at once
     merging          : whether tokens may become one on the way; `append_merge` then says when and which
@@ -50,6 +52,7 @@ class TrajectoryWriter:
         observables: Sequence[str] | Mapping[str, tuple[int, ...]] = (),
         provenance: Mapping[str, Any] | None = None,
         token_strings: Sequence[str] | None = None,
+        arrays: Mapping[ArrayName, NDArray[np.floating]] | None = None,
         dtype: DTypeLike | None = None,
         frames_per_chunk: int | None = None,
         merging: bool = False,
@@ -69,11 +72,13 @@ class TrajectoryWriter:
         self._block = frames_per_chunk
         shapes = _checked_observables(observables)
         provenance = provenance or {}
-        texts = _texts(ensemble, scenario, provenance, token_strings)
+        arrays = arrays or {}
+        texts = _texts(ensemble, scenario, provenance, token_strings, list(arrays))
 
         check_target(self.path, overwrite)
-        check_space(self.partial, sum(map(len, texts.values())))
-        self._file = self._create(ensemble, stored, shapes, texts, str(provenance.get("author", "unknown")), merging)
+        check_space(self.partial, sum(map(len, texts.values())) + sum(values.nbytes for values in arrays.values()))
+        author = str(provenance.get("author", "unknown"))
+        self._file = self._create(ensemble, stored, shapes, texts, list(arrays.values()), author, merging)
 
         growing = (layout.STEP, layout.TIME, layout.POSITION, *map(layout.observable, shapes))
         self._datasets = [self._file[name] for name in growing]
@@ -185,6 +190,7 @@ class TrajectoryWriter:
         dtype: np.dtype,
         observables: Mapping[str, tuple[int, ...]],
         texts: Mapping[str, bytes],
+        arrays: Sequence[NDArray[np.floating]],
         author: str,
         merging: bool,
     ) -> h5py.File:
@@ -201,6 +207,7 @@ class TrajectoryWriter:
                     frames_per_chunk=self._block,
                     observables=observables,
                     texts=texts,
+                    arrays=arrays,
                     author=author,
                     version=version("attndyn"),
                     merging=merging,
@@ -256,7 +263,11 @@ def _checked_observables(
 
 
 def _texts(
-    ensemble: Ensemble, scenario: str, provenance: Mapping[str, Any], token_strings: Sequence[str] | None
+    ensemble: Ensemble,
+    scenario: str,
+    provenance: Mapping[str, Any],
+    token_strings: Sequence[str] | None,
+    arrays: Sequence[ArrayName],
 ) -> dict[str, bytes]:
     """Every text of the file: dataset -> bytes."""
     origin = _json("provenance", provenance)
@@ -271,6 +282,8 @@ def _texts(
         if len(strings) != ensemble.tokens or not all(isinstance(string, str) for string in strings):
             raise InvalidInput(f"token_strings must be {ensemble.tokens} strings; got {len(strings)} values")
         texts[layout.TOKEN_STRINGS] = _json("token_strings", strings)
+    if arrays:
+        texts[layout.ARRAY_NAMES] = _json("arrays", arrays)
     return texts
 
 

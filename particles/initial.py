@@ -166,7 +166,16 @@ def from_file(
     The array is (tokens, dimension) or (replicas, tokens, dimension); the first `tokens` of it are taken. A
     single replica is repeated. Raises InvalidInput for a missing file, a wrong shape or values not finite.
     """
-    positions = read_array(file, array)
+    return space.retract(placed(space, read_array(file, array), file, tokens, replicas))
+
+
+def placed(
+    space: Space, positions: Positions, file: str | Path, tokens: int | None = None, replicas: int = 1
+) -> Positions:
+    """Positions of `file`, (tokens, dimension) or (replicas, tokens, dimension), as (replicas, tokens, dimension).
+
+    Raises InvalidInput where they do not fit: see `from_file`.
+    """
     if positions.ndim == 2:
         positions = np.repeat(positions[None], replicas, axis=0)
     if positions.ndim != 3 or positions.shape[0] != replicas or positions.shape[2] != space.dimension:
@@ -178,7 +187,7 @@ def from_file(
         if not 1 <= tokens <= positions.shape[1]:
             raise InvalidInput(f"tokens must lie in [1, {positions.shape[1]}], what {file} holds; got {tokens}")
         positions = positions[:, :tokens]
-    return space.retract(positions)
+    return positions
 
 
 def _vector(name: str, value: ArrayLike, dimension: int) -> Positions:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,9 @@ from numpy.typing import NDArray
 from ..errors import InvalidInput
 from ..integrators import events
 from ..particles import Attention, Ensemble, Euclidean, Space, Sphere
-from ..particles.arrays import read_array
 from ..particles.block import Law, check_start, in_layer
 from ..particles.gates import Gate
+from ..particles.initial import placed
 from ..particles.multipliers import Multipliers
 from ..particles.observables import check_names, default_cluster_distance
 from ..particles.schedule import Schedule
@@ -143,22 +142,25 @@ def build(scenario: Scenario) -> Plan:
 
 def _ensemble(scenario: Scenario) -> Ensemble:
     tokens = scenario.tokens
-    parameters = tokens.initial.model_dump(exclude={"law"}, exclude_unset=True)
-    if tokens.from_file:
-        parameters["file"] = scenario.folder / tokens.from_file.file
     settings = {name: f"tokens.initial.{name}" for name in type(tokens.initial).model_fields}
     settings |= {"tokens": "tokens.count", "replicas": "tokens.replicas", "dimension": "tokens.dimension"}
     with blaming("tokens.initial", settings):
         space = _space(scenario)
-        positions = Ensemble.draw(
-            tokens.initial.law,
-            space,
-            tokens=scenario.count,
-            replicas=tokens.replicas,
-            seed=tokens.seed,
-            dtype=tokens.dtype,
-            **parameters,
-        ).positions
+        if tokens.from_file:
+            file, given = tokens.from_file.file, scenario.files.tokens(tokens.from_file.file, tokens.from_file.array)
+            positions = placed(space, given, file, scenario.count, tokens.replicas)
+            positions = positions if scenario.files.retracted else space.retract(positions)
+            positions = positions.astype(tokens.dtype)
+        else:
+            positions = Ensemble.draw(
+                tokens.initial.law,
+                space,
+                tokens=scenario.count,
+                replicas=tokens.replicas,
+                seed=tokens.seed,
+                dtype=tokens.dtype,
+                **tokens.initial.model_dump(exclude={"law"}, exclude_unset=True),
+            ).positions
     with blaming("tokens.weights"):
         weights = tokens.weights
         return Ensemble(positions, space, None if isinstance(weights, WeightTable) else vector(scenario, weights))
@@ -169,7 +171,7 @@ def _space(scenario: Scenario) -> Space:
     if dimension is None:
         assert scenario.tokens.from_file is not None  # else the schema knows the dimension
         file = scenario.tokens.from_file
-        dimension = read_array(scenario.folder / file.file, file.array).shape[-1]
+        dimension = scenario.files.tokens(file.file, file.array).shape[-1]
     if scenario.space.kind == "euclidean":
         return Euclidean(dimension)
     return Sphere(dimension, 1.0 if scenario.space.radius is None else scenario.space.radius)
@@ -266,32 +268,7 @@ def _strings(scenario: Scenario, tokens: int) -> list[str] | None:
     if source is None:
         return None
     with blaming("tokens.strings"):
-        strings = read_strings(scenario.folder / source.file, source.array)
+        strings = scenario.files.strings(source.file, source.array)
         if len(strings) < tokens:
             raise InvalidInput(f"must hold a text for each of the {tokens} tokens; got {len(strings)}")
         return strings[:tokens]
-
-
-def read_strings(path: Path, array: str | None) -> list[str]:
-    """Texts from a .txt file, one a line, or from an array of a .npy or .npz file. Never pickle.
-
-    Raises InvalidInput for a file that is missing, of another kind, or holds no texts.
-    """
-    if not path.is_file():
-        raise InvalidInput(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}")
-    try:
-        if path.suffix.lower() == ".txt":
-            return path.read_text(encoding="utf-8").splitlines()
-        loaded = np.load(path, allow_pickle=False)
-        if not isinstance(loaded, np.ndarray):
-            with loaded as archive:
-                if array not in archive.files:
-                    raise InvalidInput(f"array must be one of {', '.join(archive.files)} in {path}; got {array!r}")
-                loaded = archive[array]
-    except InvalidInput:
-        raise
-    except Exception as error:  # numpy raises many kinds for a damaged file
-        raise InvalidInput(f"{path} cannot be read as texts: {str(error).splitlines()[0]}") from error
-    if loaded.ndim != 1 or loaded.dtype.kind not in "US":
-        raise InvalidInput(f"{path} must hold one list of texts; got {loaded.dtype} of shape {loaded.shape}")
-    return [text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text) for text in loaded]

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..particles.arrays import read_array
 from .schema import Scenario
 from .values import ArrayFile
 
@@ -15,7 +14,7 @@ from .values import ArrayFile
 def numbers(scenario: Scenario, value: list[Any] | ArrayFile | None) -> NDArray[np.float64] | None:
     """The array that a list or a file holds. Raises InvalidInput for a file that cannot be read."""
     if isinstance(value, ArrayFile):
-        return read_array(scenario.folder / value.file, value.array)
+        return scenario.files.array(value.file, value.array)
     return None if value is None else np.asarray(value, np.float64)
 
 

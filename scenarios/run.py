@@ -23,6 +23,7 @@ from .build import Plan, build
 from .files import LIBRARY
 from .processes import agreed, check_divisible, launched, ring
 from .schema import Scenario, load
+from .sources import ArrayName, arrays_named
 from .temporary import opened_while_used
 from .trajectory import Trajectory
 from .weighting_build import series, values
@@ -128,6 +129,7 @@ def _write_frames(plan: Plan, path: Path, overwrite: bool, engine: Engine, progr
                     observables=dict.fromkeys(scenario.save.observables, ()) | series(plan.weighting, plan.ensemble),
                     provenance=provenance(scenario, engine),
                     token_strings=plan.strings,
+                    arrays=arrays_of(scenario),
                     merging=scenario.depth.merge is not None or engine.sums == "auto",
                     overwrite=overwrite,
                 )
@@ -141,6 +143,12 @@ def _write_frames(plan: Plan, path: Path, overwrite: bool, engine: Engine, progr
 
         solution = follow(plan, engine, keep, progress, note)
         writer().finish(solution.status, solution.statistics.as_dict() | solution.record)
+
+
+def arrays_of(scenario: Scenario) -> dict[ArrayName, NDArray[np.float64]]:
+    """What a scenario takes from other files, tokens excepted: with it the law is known from the trajectory alone."""
+    tables = scenario.model_dump(exclude={"tokens": {"initial", "strings"}, "limit": True})
+    return {key: scenario.files.array(*key) for key in dict.fromkeys(arrays_named(tables))}
 
 
 def engine_of(scenario: Scenario, **options: Unpack[EngineOptions]) -> Engine:

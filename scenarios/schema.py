@@ -25,6 +25,7 @@ from .overrides import merge
 from .parts import word
 from .schedule import wrong_schedule
 from .sections import AttentionSection, Depth, Save, SpaceSection, Tokens
+from .sources import Folder, Source
 from .times import wrong_times
 from .values import Section
 from .weighting import FocusSection, wrong_weighting
@@ -55,6 +56,7 @@ class Scenario(Section):
     _name: str = PrivateAttr("scenario")
     _folder: Path = PrivateAttr(default_factory=Path)
     _text: str = PrivateAttr("")
+    _files: Source | None = PrivateAttr(None)
 
     @model_validator(mode="after")
     def _keys_agree(self) -> Self:
@@ -65,13 +67,19 @@ class Scenario(Section):
             raise PydanticCustomError("contradiction", "{key}: {sentence}", context)
         return self
 
+    def __eq__(self, other: object) -> bool:
+        """Whether both say the same, wherever they come from."""
+        return isinstance(other, Scenario) and self.model_dump() == other.model_dump()
+
     @classmethod
-    def parse(cls, text: str, *, name: str = "scenario", folder: Path | str = ".") -> Scenario:
-        """The scenario of a TOML text. Files in it are relative to `folder`.
+    def parse(
+        cls, text: str, *, name: str = "scenario", folder: Path | str = ".", files: Source | None = None
+    ) -> Scenario:
+        """The scenario of a TOML text. Files in it are relative to `folder`, or given by `files`.
 
         Raises ScenarioError with one line that names the key of the first mistake.
         """
-        return _checked(toml.parse(text), text, name, Path(folder))
+        return _checked(toml.parse(text), text, name, Path(folder), files)
 
     @property
     def name(self) -> str:
@@ -82,6 +90,11 @@ class Scenario(Section):
     def folder(self) -> Path:
         """The folder to which the scenario's file paths are relative."""
         return self._folder
+
+    @property
+    def files(self) -> Source:
+        """What gives the arrays that the scenario names: its folder or, of a trajectory's scenario, the trajectory."""
+        return self._files or Folder(self._folder)
 
     @property
     def text(self) -> str:
@@ -109,7 +122,7 @@ class Scenario(Section):
         if not changes:
             return self
         tables = merge(toml.parse(self.text), changes)
-        return _checked(tables, toml.write(tables), self._name, self._folder)
+        return _checked(tables, toml.write(tables), self._name, self._folder, self._files)
 
 
 def load(name_or_path: str | Path) -> Scenario:
@@ -125,12 +138,12 @@ def load(name_or_path: str | Path) -> Scenario:
         raise ScenarioError(f"{path.name}: {error}") from None
 
 
-def _checked(tables: dict[str, Any], text: str, name: str, folder: Path) -> Scenario:
+def _checked(tables: dict[str, Any], text: str, name: str, folder: Path, files: Source | None) -> Scenario:
     try:
         scenario = Scenario.model_validate(tables)
     except ValidationError as error:
         raise ScenarioError(explain(error, tables, Scenario.model_json_schema())) from None
-    scenario._name, scenario._folder, scenario._text = name, folder, text
+    scenario._name, scenario._folder, scenario._text, scenario._files = name, folder, text, files
     return scenario
 
 

@@ -1,4 +1,4 @@
-"""A trajectory that knows the scenario that made it."""
+"""A trajectory that knows the scenario that made it, and the law by which its tokens moved."""
 
 from __future__ import annotations
 
@@ -6,19 +6,35 @@ from functools import cached_property
 from pathlib import Path
 
 from ..data import reading
+from ..particles.block import Law
+from .build import Plan, build
 from .files import LIBRARY
 from .schema import Scenario
+from .sources import Kept
 
 
 class Trajectory(reading.Trajectory):
-    """A trajectory file that is open for reading: see `attndyn.data.reading.Trajectory`, and `scenario`."""
+    """A trajectory file that is open for reading: see `attndyn.data.reading.Trajectory`, `scenario` and `law_at`."""
 
     @cached_property
     def scenario(self) -> Scenario:
-        """The scenario that was run. Raises ScenarioError where this version does not understand its text."""
+        """The scenario that was run; what it named in other files comes from the trajectory, which keeps it.
+
+        Raises ScenarioError where this version does not understand its text.
+        """
         origin = self.provenance.get("scenario", {})
         folder = LIBRARY if origin.get("bundled") else origin.get("folder", ".")
-        return Scenario.parse(self.scenario_text, name=origin.get("name", "scenario"), folder=folder)
+        files = Kept(self.arrays, self.token_strings, lambda: self.positions[0])
+        return Scenario.parse(self.scenario_text, name=origin.get("name", "scenario"), folder=folder, files=files)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The ensemble at the start, the laws and the save times of the run. Raises ScenarioError as `scenario`."""
+        return build(self.scenario)
+
+    def law_at(self, t: float) -> Law:
+        """The law that acts on the tokens at depth t: where layers differ, that of the layer to come."""
+        return self.plan.law_at(t)
 
 
 def open(path: str | Path) -> Trajectory:

@@ -2,10 +2,12 @@
 
 import gc
 import json
+import shutil
 
 import attndyn
 import numpy as np
 import pytest
+from attndyn.errors import InvalidInput
 from attndyn.particles import weights
 from attndyn.scenarios import toml
 from attndyn.scenarios.build import build
@@ -290,3 +292,26 @@ def test_independent_layers_are_the_network_written_out():
 def _attention(law, tokens):
     scores = np.exp(law.beta * tokens @ tokens.T)
     return scores / scores.sum(axis=1, keepdims=True) @ tokens @ law.value.T
+
+
+def test_the_law_of_a_trajectory_is_known_when_the_files_of_its_scenario_are_gone(tmp_path):
+    folder = tmp_path / "inputs"
+    folder.mkdir()
+    matrix, tokens = np.diag([2.0, 1.0, 0.5]), np.random.default_rng(0).standard_normal((5, 3))
+    np.savez(folder / "arrays.npz", query=matrix, tokens=tokens, strings=np.array(list("abcde")))
+    (folder / "mine.toml").write_text(
+        '[tokens]\ninitial = { law = "file", file = "arrays.npz", array = "tokens" }\n'
+        'strings = { file = "arrays.npz", array = "strings" }\n'
+        '[attention]\nquery = { file = "arrays.npz", array = "query" }\n[depth]\ntime = 0.5\n'
+    )
+    with attndyn.run(folder / "mine.toml", out=tmp_path / "mine.h5") as first:
+        positions = first.positions[:]
+    shutil.rmtree(folder)
+    with attndyn.open(tmp_path / "mine.h5") as trajectory:
+        np.testing.assert_array_equal(trajectory.law_at(0.25).query, matrix)
+        assert trajectory.plan.strings == list("abcde")
+        again = attndyn.run(trajectory.scenario)
+        np.testing.assert_array_equal(again.positions[:], positions)
+        changed = trajectory.scenario.override({"attention.key": {"file": "arrays.npz", "array": "tokens"}})
+        with pytest.raises(InvalidInput, match=r"does not keep the array tokens in arrays\.npz"):
+            build(changed)

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from ...errors import InvalidInput
 from ...particles import Ensemble
-from ...particles.arrays import read_array
 from ...particles.backends import Engine
 from ..build import Plan, build
 from ..schema import Scenario
@@ -49,7 +48,7 @@ def swaps(keys: PerturbationKeys, plan: Plan) -> list[Swap]:
     number = _number("limit.token", keys.token, len(here), plan.strings)
     source, strings = here, plan.strings
     if keys.rows is not None:
-        given, strings = read_array(plan.scenario.folder / keys.rows.file, keys.rows.array), None
+        given, strings = plan.scenario.files.array(keys.rows.file, keys.rows.array), None
         if given.ndim != 2 or given.shape[1] != here.shape[1] or not np.isfinite(given).all():
             raise InvalidInput(f"limit.rows: must hold (rows, {here.shape[1]}) finite numbers; got {given.shape}")
         source = np.asarray(plan.ensemble.space.retract(given.astype(np.float64)))

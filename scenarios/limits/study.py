@@ -18,6 +18,7 @@ from ...particles.backends import Engine
 from ..mistakes import ScenarioError, one_line
 from ..run import engine_of, provenance
 from ..schema import Scenario, load
+from ..sources import arrays_named
 from ..temporary import opened_while_used
 from ..workers import cores, in_processes, in_this_process
 from .kinds import kind_of
@@ -126,7 +127,10 @@ class _Job:
             "kind": self._kind.name,
             "name": scenario.name,
             "scenario": hashlib.sha256(scenario.text.encode()).hexdigest(),
-            "files": {name: _digest(scenario.folder / name) for name in sorted(_named(scenario.model_dump()))},
+            "files": {
+                name: _digest(scenario.folder / name)
+                for name in sorted({file for file, _ in arrays_named(scenario.model_dump())})
+            },
             "engine": {"backend": backend, "device": device},
             "version": version("attndyn"),
         }
@@ -191,14 +195,6 @@ class _Job:
         return Work(
             self._scenario.text, self._scenario.name, self._scenario.folder, replace(self._engine, threads=threads)
         )
-
-
-def _named(value: Any) -> set[str]:
-    """The files that the tables of a scenario name."""
-    if isinstance(value, dict):
-        own = {value["file"]} if isinstance(value.get("file"), str) else set()
-        return own.union(*(_named(item) for item in value.values()))
-    return set().union(*(_named(item) for item in value)) if isinstance(value, list) else set()
 
 
 def _digest(path: Path) -> str:
