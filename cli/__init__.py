@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from ..errors import AttndynError, InvalidInput, MissingExtra
+from .analyze import analyze
 from .library import check, list_scenarios, schema, show
 from .limit import limit
 from .look import info, plot
@@ -38,6 +39,7 @@ COMMANDS: dict[str, Callable[..., None]] = {  # in the order of the help
     "sweep": sweep,
     "limit": limit,
     "info": info,
+    "analyze": analyze,
     "plot": plot,
     "schema": schema,
 }
