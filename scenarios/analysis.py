@@ -15,8 +15,9 @@ from ..data import layout
 from ..data.analysis.kept import Request, Result
 from ..data.analysis.keeping import keep as keep_in_file
 from ..data.analysis.observing import observe
-from ..data.analysis.registry import ANALYSES, Subject
+from ..data.analysis.registry import ANALYSES
 from ..data.analysis.series import Series
+from ..data.analysis.subject import Subject
 from ..data.analysis.table import Table
 from ..errors import AttndynError, InvalidInput
 from ..particles.block import Law
@@ -180,11 +181,9 @@ class _Analyzing:
     def _obstacle(self, name: str) -> str | None:
         """Why an observable is not defined here."""
         if REGISTRY[name].needs_law and self.law_at is None:
-            return f"{name} is an observable of the attention, and the file's scenario is not understood: " + (
-                self.not_understood
-            )
+            return f"{name} needs the law, and the file's scenario is not understood: {self.not_understood}"
         try:
-            check_names([name], None if self.law_at is None else self.law_at(0.0))
+            check_names([name], None if self.law_at is None else self.law_at(0.0), self.trajectory.space)
         except InvalidInput as error:
             return str(error)
         return None
