@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .integrators import Solution, integrate
     from .particles import Attention, Block, Ensemble, Euclidean, FeedForward, Schedule, Space, Sphere
     from .scenarios.analysis import Findings, analyze
+    from .scenarios.comparison import compare
     from .scenarios.files import names
     from .scenarios.limits.study import limit
     from .scenarios.run import run
@@ -30,6 +31,7 @@ _HOME = {
     "integrators": ("Solution", "integrate"),
     "particles": ("Attention", "Block", "Ensemble", "Euclidean", "FeedForward", "Schedule", "Space", "Sphere"),
     "scenarios.analysis": ("Findings", "analyze"),
+    "scenarios.comparison": ("compare",),
     "scenarios.files": ("names",),
     "scenarios.limits.study": ("limit",),
     "scenarios.run": ("run",),
@@ -59,6 +61,7 @@ __all__ = [
     "TrajectoryError",
     "__version__",
     "analyze",
+    "compare",
     "integrate",
     "limit",
     "load",

@@ -15,6 +15,7 @@ import typer
 
 from ..errors import AttndynError, InvalidInput, MissingExtra
 from .analyze import analyze
+from .compare import compare
 from .library import check, list_scenarios, schema, show
 from .limit import limit
 from .look import info, plot
@@ -41,6 +42,7 @@ COMMANDS: dict[str, Callable[..., None]] = {  # in the order of the help
     "info": info,
     "analyze": analyze,
     "plot": plot,
+    "compare": compare,
     "schema": schema,
 }
 for word, command in COMMANDS.items():
