@@ -220,7 +220,11 @@ class Trajectory:
             variables[name] = (("time", "replica", f"{name}_entry")[: values.ndim], values[frames])
         for name, result in self.kept.observables(len(self)).items():
             if name not in variables:
-                variables[name] = (("time", "replica"), np.asarray(result.value)[frames], dict(result.request.parameters))
+                variables[name] = (
+                    ("time", "replica"),
+                    np.asarray(result.value)[frames],
+                    dict(result.request.parameters),
+                )
         coordinates: dict[str, Any] = {
             "time": self.times[frames],
             "step": ("time", self.steps[frames]),

@@ -138,7 +138,9 @@ def _read(file: h5py.File, record: Any, shape: tuple[int, int]) -> Result:
         raise ValueError(f"it is of the frames {of}, where there are {frames}")
     if replica is not None and not (isinstance(replica, int) and 0 <= replica < replicas):
         raise ValueError(f"it is of the replica {replica}, where there are {replicas}")
-    request = Request(record["name"], (of[0], of[1], of[2]), replica, dict(record["parameters"]), str(record["version"]))
+    request = Request(
+        record["name"], (of[0], of[1], of[2]), replica, dict(record["parameters"]), str(record["version"])
+    )
     place = int(record["place"])
     if "columns" in record:
         return Result(request, _read_table(file, f"{layout.ANALYSIS}/{place}", record))
