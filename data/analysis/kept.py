@@ -73,7 +73,9 @@ class Kept:
                 continue
             if kept.frames in (every_frame, request.frames):
                 rows = value if kept.frames == request.frames else value[slice(*request.frames)]
-                return rows if kept.replica == request.replica else rows[:, [request.replica]]
+                if request.replica is None or kept.replica == request.replica:
+                    return rows
+                return rows[:, request.replica : request.replica + 1]
         return None
 
     def with_new(self, results: tuple[Result, ...]) -> Kept:
