@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...particles.observables import cluster_labels, default_cluster_distance
-from ..excerpt import evenly, frames_at
+from ..excerpt import evenly
 from .ensembles import ensembles
 from .subject import Subject
 from .table import Table
@@ -142,12 +142,9 @@ def succession(before: Labels, groups: NDArray[np.integer]) -> tuple[Labels, lis
 
 
 def tree(subject: Subject) -> Table:
-    """Merges, splits and moves of clusters as rows."""
+    """Merges, splits and moves of clusters as rows; all frames are looked at, whichever depths are asked for."""
     trajectory = subject.trajectory
-    frames = None if subject.depths is None else frames_at(trajectory.times, subject.depths)
-    found = cluster_tree(
-        trajectory, subject.replica, distance=subject.cluster_distance, frames=frames, threads=subject.threads
-    )
+    found = cluster_tree(trajectory, subject.replica, distance=subject.cluster_distance, threads=subject.threads)
     counts = dict(zip(found.frames.tolist(), found.counts().tolist(), strict=True))
     columns: dict[str, Any] = {
         "depth": [change.depth for change in found.changes],

@@ -38,7 +38,8 @@ def transport(mu: Ensemble, nu: Ensemble) -> Transport:
 
     Exact at any number of tokens on the line and on the circle, along it; with up to 2000 tokens elsewhere, along great
     circles on a sphere. Beyond, and where weights or numbers of tokens differ and POT is not there, sliced by 64
-    directions, in straight lines. Source: `particles.wasserstein`. Raises InvalidInput for ensembles of different spaces.
+    directions, in straight lines. NaN where a token is not finite. Source: `particles.wasserstein`. Raises InvalidInput
+    for ensembles of different spaces.
     """
     sphere = isinstance(mu.space, Sphere)
     formula = mu.dimension == (2 if sphere else 1)
@@ -51,6 +52,8 @@ def transport(mu: Ensemble, nu: Ensemble) -> Transport:
 
 
 def _transport(mu: Ensemble, nu: Ensemble, method: str, metric: str) -> Transport:
+    if not all(np.isfinite(each.positions).all() for each in (mu, nu)):
+        return Transport(np.nan, np.nan, method, metric)
     first, second = (
         float(wasserstein(mu, nu, order=order, method=method, metric=metric, directions=DIRECTIONS)[0])  # type: ignore[arg-type]
         for order in (1, 2)
