@@ -58,6 +58,7 @@ MEBIBYTE = 2**20
 PAGE = 4096
 SMALL_CHUNK = PAGE - 4  # with its checksum it fits a page, which even a power failure does not tear
 LARGEST_CHUNK = 64 * MEBIBYTE  # of positions; HDF5 itself allows 4 GiB
+MOST_FRAMES = 64  # in a chunk of positions
 CLOCK_CHUNK = 256  # rows of step and time
 OUTCOME_BYTES = SMALL_CHUNK
 PROVENANCE_BYTES = 4 * SMALL_CHUNK  # at least; twice the text if that is longer
@@ -74,8 +75,11 @@ def observable(name: str) -> str:
 
 
 def frames_per_chunk(frame_bytes: int) -> int:
-    """clip(round(1 MiB / frame bytes), 1, 512): large enough for speed, small enough to read one frame."""
-    return min(max(round(MEBIBYTE / frame_bytes), 1), 512)
+    """clip(round(1 MiB / frame bytes), 1, 64): large enough for speed, small enough to read one frame.
+
+    A run that is killed, and a file that is cut off, lose at most so many frames more than they must.
+    """
+    return min(max(round(MEBIBYTE / frame_bytes), 1), MOST_FRAMES)
 
 
 def chunk_of(shape: tuple[int, ...], values: int) -> tuple[int, ...]:
@@ -90,7 +94,7 @@ def chunk_of(shape: tuple[int, ...], values: int) -> tuple[int, ...]:
 def observable_chunk(row_shape: tuple[int, ...]) -> tuple[int, ...]:
     """Chunk (frames, *row) of f8 values that fits a page; `row_shape` is (replicas,) or (replicas, k).
 
-    The number of frames is a power of two, so that blocks of 512 frames fill whole chunks.
+    The number of frames is a power of two, as that of the largest block: whole blocks fill it.
     """
     row = chunk_of(row_shape, SMALL_CHUNK // 8)
     frames = SMALL_CHUNK // 8 // math.prod(row)

@@ -37,7 +37,7 @@ class TrajectoryWriter:
     token_strings    : one string per token
     arrays           : what the scenario read from other files, (file, array) -> values
     dtype            : float64 or float32 for the positions on disk; that of the ensemble by default
-    frames_per_chunk : by default as many as fill 1 MiB, at most 512; 1 puts every frame on disk at once
+    frames_per_chunk : by default as many as fill 1 MiB, at most 64; 1 puts every frame on disk at once
     merging          : whether tokens may become one on the way; `append_merge` then says when and which
 
     Raises InvalidInput for a path that cannot be written or arguments that do not fit together.

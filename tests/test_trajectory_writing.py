@@ -39,7 +39,7 @@ def test_memory_does_not_grow_with_the_number_of_frames(tmp_path):
 
     peak(1)
     few, many = peak(2_000), peak(20_000)
-    assert few > 512 * ENSEMBLE.positions.nbytes  # the measurement does see the buffers
+    assert few > 64 * ENSEMBLE.positions.nbytes  # the measurement does see the buffers
     assert many < few + 50_000  # the 18 000 frames more are 2.2 MB
 
 
@@ -76,7 +76,7 @@ def test_what_a_killed_run_wrote_can_be_read(tmp_path):
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -signal.SIGKILL
     with open_trajectory(tmp_path / "a.h5.partial") as trajectory:
         assert trajectory.status == "running"
-        assert len(trajectory) == 1024
+        assert len(trajectory) == 23 * 64
         np.testing.assert_array_equal(trajectory.observables["t"][:, 0], np.arange(1024))
         start = Ensemble.uniform(Sphere(3), tokens=16).positions
         np.testing.assert_array_equal(trajectory.positions[1023], start + 1023)
