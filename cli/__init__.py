@@ -17,6 +17,7 @@ from ..errors import AttndynError, InvalidInput, MissingExtra
 from .library import check, list_scenarios, schema, show
 from .limit import limit
 from .look import info, plot
+from .movie import movie
 from .options import INTERRUPTED, Interrupted, complain
 from .run import run
 from .sweep import sweep
@@ -39,6 +40,7 @@ COMMANDS: dict[str, Callable[..., None]] = {  # in the order of the help
     "limit": limit,
     "info": info,
     "plot": plot,
+    "movie": movie,
     "schema": schema,
 }
 for word, command in COMMANDS.items():

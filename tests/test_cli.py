@@ -11,7 +11,7 @@ import pytest
 from attndyn import open as attndyn_open
 from attndyn.cli import main
 
-COMMANDS = ("list", "show", "check", "run", "sweep", "info", "plot", "schema")
+COMMANDS = ("list", "show", "check", "run", "sweep", "info", "plot", "movie", "schema")
 SMALL = ("--set", "tokens.count=8", "--set", "depth.time=2.0", "--backend", "reference")
 
 
