@@ -20,6 +20,9 @@ PALETTE_PICTURES = 8  # from which the colours of a .gif are taken
 FASTEST_GIF = 50  # pictures per second: viewers show shorter ones slowly
 
 
+Progress = Callable[[int, int], None]  # called with the pictures written, and all
+
+
 class Pictures(Protocol):
     """What is written: see `Scene`."""
 
@@ -50,7 +53,7 @@ def check_encoder(path: Path, fps: int) -> None:
         raise InvalidInput(f"fps must be at most {FASTEST_GIF} in a .gif; got {fps}")
 
 
-def write_mp4(path: Path, scene: Pictures, fps: int) -> None:
+def write_mp4(path: Path, scene: Pictures, fps: int, progress: Progress) -> None:
     """H.264 by ffmpeg, to which the pictures are piped. Raises AttndynError with what ffmpeg says when it fails."""
     program = shutil.which("ffmpeg") or "ffmpeg"
     # two threads and bitexact: the same pictures give the same bytes on machines with any number of cores
@@ -76,6 +79,7 @@ def write_mp4(path: Path, scene: Pictures, fps: int) -> None:
             for number in range(scene.pictures):
                 assert process.stdin is not None
                 process.stdin.write(scene.picture(number).tobytes())
+                progress(number + 1, scene.pictures)
             process.communicate()
         except BrokenPipeError:
             ended_early = True
@@ -97,7 +101,7 @@ def _complaint(said: IO[bytes], status: int) -> str:
     return f"ffmpeg failed with status {status}: {lines[0] if lines else 'it wrote no movie'}; .gif and .webp need none"
 
 
-def write_gif(path: Path, scene: Pictures, fps: int) -> None:
+def write_gif(path: Path, scene: Pictures, fps: int, progress: Progress) -> None:
     """GIF with one palette for all pictures. Raises InvalidInput for more pictures than can be held."""
     size = scene.pictures * scene.width * scene.height
     if size > MOST_HELD:
@@ -106,16 +110,16 @@ def write_gif(path: Path, scene: Pictures, fps: int) -> None:
             f"{MOST_HELD / 1e9:.1f} GB can be; take a smaller size, fewer seconds or fps, or a .mp4"
         )
     palette = _palette(scene)
-    reel = _Reel(scene, lambda image: image.quantize(palette=palette, dither=Image.Dither.NONE))
+    reel = _Reel(scene, progress, lambda image: image.quantize(palette=palette, dither=Image.Dither.NONE))
     # hundredths of a second, whose sum is right where each of them cannot be
     durations = 10 * _durations(scene.pictures, 100.0 / fps)
     reel.save(path, "GIF", save_all=True, duration=durations.tolist(), loop=0, optimize=False)
 
 
-def write_webp(path: Path, scene: Pictures, fps: int) -> None:
+def write_webp(path: Path, scene: Pictures, fps: int, progress: Progress) -> None:
     """Animated WebP."""
     durations = _durations(scene.pictures, 1000.0 / fps).tolist()
-    reel = _Reel(scene, lambda image: image)
+    reel = _Reel(scene, progress, lambda image: image)
     reel.save(path, "WEBP", save_all=True, duration=durations, loop=0, quality=85, method=2)
 
 
@@ -134,9 +138,9 @@ def _palette(scene: Pictures) -> Image.Image:
 class _Reel(Image.Image):
     """The pictures as Pillow goes through an image of several: each is drawn when it is sought, and one is held."""
 
-    def __init__(self, scene: Pictures, made: Callable[[Image.Image], Image.Image]) -> None:
+    def __init__(self, scene: Pictures, progress: Progress, made: Callable[[Image.Image], Image.Image]) -> None:
         super().__init__()
-        self._scene, self._made = scene, made
+        self._scene, self._progress, self._made = scene, progress, made
         self.n_frames = scene.pictures
         self._number = -1
         self.seek(0)
@@ -149,13 +153,14 @@ class _Reel(Image.Image):
             image: Any = self._made(Image.fromarray(self._scene.picture(frame)))
             self.im, self._mode, self._size, self.palette = image.im, image.mode, image.size, image.palette
             self._number = frame
+            self._progress(frame + 1, self.n_frames)
 
     def tell(self) -> int:
         """The number of the picture that this is."""
         return self._number
 
 
-ENCODERS: dict[str, Callable[[Path, Pictures, int], None]] = {
+ENCODERS: dict[str, Callable[[Path, Pictures, int, Progress], None]] = {
     ".mp4": write_mp4,
     ".gif": write_gif,
     ".webp": write_webp,

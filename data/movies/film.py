@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -15,10 +15,8 @@ from ..figures.page import styled
 from ..reading import Trajectory, open_trajectory
 from .clock import clock_of
 from .colours import COLOURS
-from .encoders import ENCODERS, SUFFIXES, check_encoder, default_suffix
+from .encoders import ENCODERS, Progress, check_encoder, default_suffix
 from .scene import Scene, subject_of
-
-Progress = Callable[[int, int], None]  # pictures written, of all pictures
 
 SIZES = (160, 4320)
 MOST_PICTURES = 100_000
@@ -74,23 +72,8 @@ def movie(
         pictures = max(1, round(seconds * fps))
         with styled(), _written_whole(path, overwrite) as partial:
             scene = Scene(opened, subject, clock, pictures, size)
-            ENCODERS[path.suffix.lower()](partial, _Reported(scene, progress), fps)
+            ENCODERS[path.suffix.lower()](partial, scene, fps, progress or (lambda done, of: None))
     return path
-
-
-class _Reported:
-    """A scene that tells the number of pictures drawn so far."""
-
-    def __init__(self, scene: Scene, progress: Progress | None) -> None:
-        self.pictures, self.width, self.height = scene.pictures, scene.width, scene.height
-        self._scene, self._progress, self._drawn = scene, progress, 0
-
-    def picture(self, number: int) -> np.ndarray:
-        """See `Scene`."""
-        if self._progress is not None and number >= self._drawn:
-            self._progress(number, self.pictures)
-            self._drawn = number
-        return self._scene.picture(number)
 
 
 def _check_numbers(seconds: float, fps: int, size: int, replica: int, replicas: int, turn: float | None) -> None:
@@ -134,6 +117,3 @@ def _written_whole(path: Path, overwrite: bool) -> Iterator[Path]:
         raise AttndynError(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
         partial.unlink(missing_ok=True)
-
-
-__all__ = ["SUFFIXES", "movie"]

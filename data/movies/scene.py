@@ -86,7 +86,8 @@ class Scene:
         names = [name for name in trajectory.observables if name not in STATE][:MOST_OBSERVABLES]
         self.height = size
         self.width = 2 * round(0.8 * size) if names else size
-        figure = Figure(figsize=(HEIGHT * self.width / size, HEIGHT), dpi=size / HEIGHT, layout="none")
+        figure = Figure(figsize=(HEIGHT * self.width / size, HEIGHT), dpi=size / HEIGHT)
+        figure.set_layout_engine("none")
         self._canvas = FigureCanvasAgg(figure)
         left, right = figure, None
         if names:
