@@ -77,6 +77,10 @@ class Observables(Mapping[str, NDArray[np.float64]]):
             raise KeyError(f"no observable {name!r}; the file has {', '.join(self._stored) or 'none'}")
         return _read(self._path, self._stored[name], slice(self._frames))
 
+    def at(self, name: str, frames: slice) -> NDArray[np.float64]:
+        """The values of some frames only, of one that is there."""
+        return _read(self._path, self._stored[name], slice(*frames.indices(self._frames)))
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._stored)
 

@@ -85,6 +85,17 @@ def key_query_discrepancy(ensemble: Ensemble, law: Attention) -> Array:
     return _over_heads(ensemble, law, discrepancy)
 
 
+def attention_rows(law: Attention, ensemble: Ensemble, first: int, last: int, head: int = 0, replica: int = 0) -> Array:
+    """w_ij of the tokens first <= i < last and all j, (last - first, tokens), in float64.
+
+    ensemble : as the attention sees it; of one replica alone, or of so many that `replica` is among them. Its number
+               counts for laws with random multipliers, which differ between replicas.
+    """
+    one = replica if ensemble.replicas > 1 else 0
+    x, weights = np.asarray(ensemble.positions[one : one + 1], np.float64), _weights(ensemble)[one : one + 1]
+    return _field(ensemble.at(x, weights=weights), law).between(x[0], (replica, head), first, last)
+
+
 def _rows(ensemble: Ensemble, law: Attention) -> Iterator[tuple[Array, Any]]:
     """The token weights of a replica and some rows of its attention matrix, in float64."""
     field = _field(ensemble, law)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..data import reading
 from ..particles.block import Law
@@ -11,6 +13,11 @@ from .build import Plan, build
 from .files import LIBRARY
 from .schema import Scenario
 from .sources import Kept
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from ..data.figures.page import Style
 
 
 class Trajectory(reading.Trajectory):
@@ -32,9 +39,29 @@ class Trajectory(reading.Trajectory):
         """The ensemble at the start, the laws and the save times of the run. Raises ScenarioError as `scenario`."""
         return build(self.scenario)
 
+    @property
+    def cluster_distance(self) -> float | None:
+        """The distance within which the scenario joins tokens to a cluster, None where it leaves that to the space."""
+        return self.scenario.save.cluster_distance
+
     def law_at(self, t: float) -> Law:
         """The law that acts on the tokens at depth t: where layers differ, that of the layer to come."""
         return self.plan.law_at(t)
+
+    def plot(
+        self,
+        kind: str | None = None,
+        out: str | Path | None = None,
+        *,
+        depths: Sequence[float] | None = None,
+        replica: int = 0,
+        heads: Sequence[int] | None = None,
+        style: Style | None = None,
+    ) -> Figure:
+        """Draw the trajectory and, when `out` is given, save it: see `attndyn.data.figures.draw`."""
+        from ..data.figures import draw  # imports matplotlib, which takes a while
+
+        return draw(self, kind=kind, out=out, depths=depths, replica=replica, heads=heads, style=style)
 
 
 def open(path: str | Path) -> Trajectory:

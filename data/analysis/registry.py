@@ -2,32 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-from ...particles.block import Law
+from .plateaus import plateaus_of
+from .subject import Subject
 from .table import Table
-
-
-@dataclass(frozen=True, eq=False)
-class Subject:
-    """What an analysis looks at.
-
-    trajectory       : an open file, see `attndyn.data.reading.Trajectory`
-    law_at           : the law at a depth; None where the file's scenario is not understood
-    replica          : one of its replicas
-    depths           : at which to look closely; by default some along the way
-    cluster_distance : within which two tokens belong together; by default that of the scenario, or of the space
-    threads          : by default one per core
-    """
-
-    trajectory: Any
-    law_at: Callable[[float], Law] | None = None
-    replica: int = 0
-    depths: Sequence[float] | None = None
-    cluster_distance: float | None = None
-    threads: int | None = None
+from .tree import tree
 
 
 @dataclass(frozen=True)
@@ -39,6 +20,9 @@ class Analysis:
     description: str
 
 
-_ROWS: tuple[Analysis, ...] = ()
+_ROWS: tuple[Analysis, ...] = (
+    Analysis("tree", tree, "merges and splits of clusters: who joined whom, when"),
+    Analysis("plateaus", plateaus_of, "metastable plateaus: start, end, clusters, level"),
+)
 
 ANALYSES = {analysis.name: analysis for analysis in _ROWS}

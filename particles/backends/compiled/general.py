@@ -105,6 +105,17 @@ class GeneralField:
             rows = self._law.normalisation.rows(part.scores, part.measure, positions.shape[1])
             yield Weights(part.replica, part.head, slice(part.first, part.last), slice(part.low, part.high), rows)
 
+    def between(self, x: Array, place: tuple[int, int], first: int, last: int) -> Array:
+        """Rows first <= i < last of the attention matrix of tokens x, (last - first, tokens).
+
+        place : the numbers of replica and head
+        """
+        query, key, _ = self._reference.features(x, place[1])
+        weights = self._reference.weights[min(place[0], len(self._reference.weights) - 1)]
+        potential = self._potentials(query, key, weights, place)
+        scores, measure = row_pairs(self._law, query, key, weights, place, (first, last), (0, len(x)))
+        return self._law.normalisation.rows(scores + potential.astype(scores.dtype), measure, len(x))
+
     def features(self, x: Array, head: int) -> tuple[Array, Array]:
         """Queries and keys of one replica and head, each (tokens, head_dimension)."""
         query, key, _ = self._reference.features(x, head)
