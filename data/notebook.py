@@ -80,7 +80,7 @@ def _safely(opened: Any, shown: Callable[[Any], str]) -> str:
 
 
 def _trajectory(trajectory: Any) -> str:
-    times, (frames, replicas, tokens, dimension) = trajectory.times, trajectory.positions.shape
+    times, (frames, replicas, tokens, _) = trajectory.times, trajectory.positions.shape
     span = f"{frames}, depth {times[0]:.6g} to {times[-1]:.6g}" if frames else "none yet"
     rows = [
         ("status", _status(trajectory.status)),
@@ -89,7 +89,7 @@ def _trajectory(trajectory: Any) -> str:
         ("frames", span),
     ]
     body = table(rows)
-    if not trajectory.positions:  # 0 frames
+    if frames == 0:
         return page(title_of(trajectory) or trajectory.path.name, trajectory.path, body)
     measured = [(name, _first_to_last(trajectory, name)) for name in trajectory.observables if name not in STATE]
     body += table(measured[:MOST_ROWS])

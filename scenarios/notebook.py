@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..data.notebook import folded, page, table, text
-from .mistakes import shown
+from . import toml
 
 HEAD = ("title", "source")  # which are not among the keys
 
@@ -20,24 +20,25 @@ def scenario_html(scenario: Any) -> str:
 
 
 def _scenario(scenario: Any) -> str:
-    tables = scenario.model_dump()
-    defaults = dict(_flat(type(scenario)().model_dump()))
-    keys = {key: value for key, value in _flat(tables) if key not in HEAD}
-    changed = {key: value for key, value in keys.items() if _differs(key, value, defaults)}
-    same = {key: value for key, value in keys.items() if key not in changed and value is not None}
-    body = table((key, shown(value)) for key, value in changed.items()) or "<div>the defaults</div>"
-    rest = table((key, shown(value)) for key, value in same.items())
-    return page(scenario.title or scenario.name, scenario.source, body + folded("defaults", rest))
+    defaults = dict(_keys(type(scenario)().model_dump()))
+    values = {key: value for key, value in _keys(scenario.model_dump()) if key not in HEAD}
+    changed = {key: value for key, value in values.items() if key not in defaults or defaults[key] != value}
+    body = table((key, toml.literal(value)) for key, value in changed.items()) or "<div>the defaults</div>"
+    same = table((key, toml.literal(value)) for key, value in values.items() if key not in changed)
+    return page(scenario.title or scenario.name, scenario.source, body + folded("defaults", same))
 
 
-def _differs(key: str, value: Any, defaults: Mapping[str, Any]) -> bool:
-    return value is not None and (key not in defaults or defaults[key] != value)
-
-
-def _flat(tables: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """The values of nested tables under dotted keys."""
-    for key, value in tables.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{above}{key}.")
+def _keys(tables: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The values of a scenario under their keys, section.key; what a file would leave out is left out."""
+    for key, value in _present(tables).items():
+        if isinstance(value, Mapping):
+            yield from ((f"{key}.{name}", entry) for name, entry in value.items())
         else:
-            yield f"{above}{key}", value
+            yield key, value
+
+
+def _present(value: Any) -> Any:
+    """Tables without the entries that are None, which a file has no word for."""
+    if isinstance(value, Mapping):
+        return {key: _present(entry) for key, entry in value.items() if entry is not None}
+    return value

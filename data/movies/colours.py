@@ -49,8 +49,8 @@ def _telling_clusters(
 ) -> tuple[NDArray[np.intp] | None, float]:
     """For each token the number of its cluster, from the largest on, len(CLUSTERS) where it is in no large one.
 
-    At the depth where sum_c p_c * sum_c -p_c log p_c over the largest clusters, with p_c the share of the tokens, is
-    largest; None where it is small at all depths: single tokens tell nothing, and neither does one cluster of all.
+    At the depth where sum_c p_c * sum_c -p_c log p_c over the largest clusters of several tokens, with p_c the share
+    of the tokens, is largest; None where it is small at all depths: one cluster of all tells nothing.
     """
     shares = np.linspace(0.0, 1.0, min(LOOKS, affordable(trajectory, LOOKS)))
     frames = np.unique(np.abs(clock.shares(trajectory.times)[None] - shares[:, None]).argmin(axis=1))
@@ -62,7 +62,8 @@ def _telling_clusters(
         labels = cluster_labels(Ensemble(positions[None], trajectory.space))[0]
         sizes = np.bincount(labels)
         order = np.argsort(-sizes, kind="stable")
-        part = sizes[order[: len(CLUSTERS)]] / len(tokens)
+        part = sizes[order[: len(CLUSTERS)]]
+        part = part[part > 1] / len(tokens)
         told = float(-part.sum() * (part * np.log(part)).sum())
         if told > most + 1e-9:
             rank = np.empty(len(order), np.intp)

@@ -142,7 +142,7 @@ class _Reel(Image.Image):
         super().__init__()
         self._scene, self._progress, self._made = scene, progress, made
         self.n_frames = scene.pictures
-        self._number = -1
+        self._number = self._furthest = -1
         self.seek(0)
 
     def seek(self, frame: int) -> None:
@@ -153,7 +153,9 @@ class _Reel(Image.Image):
             image: Any = self._made(Image.fromarray(self._scene.picture(frame)))
             self.im, self._mode, self._size, self.palette = image.im, image.mode, image.size, image.palette
             self._number = frame
-            self._progress(frame + 1, self.n_frames)
+            if frame > self._furthest:
+                self._progress(frame + 1, self.n_frames)
+            self._furthest = max(frame, self._furthest)
 
     def tell(self) -> int:
         """The number of the picture that this is."""

@@ -10,6 +10,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import PlaceHolderLayoutEngine
 from numpy.typing import NDArray
 
 from ...errors import InvalidInput
@@ -86,8 +87,8 @@ class Scene:
         names = [name for name in trajectory.observables if name not in STATE][:MOST_OBSERVABLES]
         self.height = size
         self.width = 2 * round(0.8 * size) if names else size
-        figure = Figure(figsize=(HEIGHT * self.width / size, HEIGHT), dpi=size / HEIGHT)
-        figure.set_layout_engine("none")
+        by_hand = PlaceHolderLayoutEngine(True, True)  # constrained layout would move what has a place
+        figure = Figure(figsize=(HEIGHT * self.width / size, HEIGHT), dpi=size / HEIGHT, layout=by_hand)
         self._canvas = FigureCanvasAgg(figure)
         left, right = figure, None
         if names:
