@@ -55,6 +55,7 @@ def journey(trajectory: Any, replica: int) -> tuple[NDArray[np.intp], Array]:
 
 
 def affordable(trajectory: Any, most: int) -> int:
+    """How many frames, at most `most` and at least 8, can be read where large frames take their time and memory."""
     _, _, tokens, dimension = trajectory.positions.shape
     return max(8, min(most, MOST_BYTES // (8 * tokens * dimension)))
 
