@@ -23,6 +23,7 @@ from attndyn.data.movies.colours import ALONE, CLUSTERS, colours_of
 from attndyn.data.movies.motion import motion, principal_axes
 from attndyn.data.movies.portrait import MARGIN, Camera, Cloud, _reach
 from attndyn.data.movies.scene import ROUND, Scene, movie_kinds, subject_of
+from attndyn.data.movies.words import Words
 from attndyn.data.trajectory import TrajectoryWriter
 from attndyn.errors import AttndynError, InvalidInput
 from attndyn.particles import Ensemble, Euclidean, Sphere
@@ -310,6 +311,28 @@ def test_a_cloud_leaves_out_what_is_not_finite_and_draws_the_nearest_last():
     ends = np.array([[0.0, 0, 0.5], [1, 1, 0.1], [np.nan, 0, 0]])
     cloud.move(np.stack([ends, ends]), np.ones((2, 1, 4)), np.zeros(3))
     np.testing.assert_array_equal(cloud.in_front()[1].get_offsets(), [[1, 1], [0, 0]])
+
+
+def test_words_go_with_their_tokens_each_once_and_none_over_another():
+    axes = scenes.Figure().subplots()
+    places = np.array([[-1.0, 0], [1, 0], [0.9, 0.01], [0, 1], [0, -1], [0.5, 0.5]])
+    words = Words(axes, ["left", "right", "near", "left", ",", "$x_$"], places)
+    assert sorted(word.get_text() for word in words.artists()) == ["$x_$", "left", "right"]
+    moved = places.copy()
+    moved[1] = moved[0] + 0.01
+    moved[5] = np.nan
+    words.move(moved, 1.0)
+    shown = [word for word in words.artists() if word.get_visible()]
+    assert len(shown) == 1 and shown[0].xy in [tuple(moved[0]), tuple(moved[1])]
+
+
+def test_strings_without_a_glyph_and_odd_titles_are_filmed(tmp_path):
+    run = gathering(Euclidean(4))
+    run.path, run.token_strings = tmp_path / "run.h5", ["兎", "<b>", "$x_$", "a"] * 2
+    run.scenario_text = r"title = '$\frac$ {} _^ 兎 " + "long " * 60 + "'"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        attndyn.movie(run, tmp_path / "m.gif", **SMALL)
 
 
 # files

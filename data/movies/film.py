@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numbers
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -70,7 +71,8 @@ def movie(
         clock = clock_of(times, depths, logarithmic)
         subject = subject_of(opened, kind, int(replica), turn, colour)
         pictures = max(1, round(seconds * fps))
-        with styled(), _written_whole(path, overwrite) as partial:
+        with styled(), warnings.catch_warnings(), _written_whole(path, overwrite) as partial:
+            warnings.filterwarnings("ignore", message="Glyph .* missing")  # a box stands for it
             scene = Scene(opened, subject, clock, pictures, size)
             ENCODERS[path.suffix.lower()](partial, scene, fps, progress or (lambda done, of: None))
     return path

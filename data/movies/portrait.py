@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..figures.globe import graticule
 from ..figures.strokes import paler
+from .words import Words
 
 Array = NDArray[np.float64]
 
@@ -106,10 +107,19 @@ class Portrait:
 
     places  : (pictures, tokens, 3), for the kinds "circle", "plane" and "line" with zeros for what they lack
     colours : (1, tokens, 4), or (pictures, 1, 4) where depth is the colour
+    labels  : of the axes, where they have any
+    strings : of the tokens, some of which are written beside them; None for none
     """
 
     def __init__(
-        self, axes: Axes, kind: str, places: Array, colours: Array, camera: Camera, labels: Sequence[str]
+        self,
+        axes: Axes,
+        kind: str,
+        places: Array,
+        colours: Array,
+        camera: Camera,
+        labels: Sequence[str],
+        strings: Sequence[str] | None = None,
     ) -> None:
         self._axes, self._kind, self._places, self._colours, self._camera = axes, kind, places, colours, camera
         self._pictures, self._shares = len(places), np.linspace(0.0, 1.0, len(places))
@@ -127,12 +137,17 @@ class Portrait:
             axes.ticklabel_format(style="sci", scilimits=(-3, 4), useMathText=True)
             axes.xaxis.set_animated(True)
             axes.yaxis.set_animated(True)
+        self._words: Words | None = None
+        if strings is not None and kind in ("sphere", "plane", "components"):
+            widest = int(np.argmax(np.nan_to_num(places).std(axis=1).sum(axis=1)))
+            self._words = Words(axes, strings, places[widest] @ camera.view(float(self._shares[widest])).T)
         self.show(self._pictures - 1)
 
     def artists(self) -> list[Artist]:
         """What moves, in the order in which it is drawn."""
         rulers: list[Artist] = [self._axes.xaxis, self._axes.yaxis] if self.widens and self._axes.axison else []
-        return [*rulers, *self._cloud.below(), self._lines, *self._cloud.in_front()]
+        words = self._words.artists() if self._words else []
+        return [*rulers, *self._cloud.below(), self._lines, *self._cloud.in_front(), *words]
 
     def show(self, picture: int) -> None:
         """Move everything to where it is in a picture."""
@@ -151,6 +166,9 @@ class Portrait:
         else:
             path = path @ view.T
         self._cloud.move(path, np.broadcast_to(colours, (len(path), *colours.shape[1:])), crowd)
+        if self._words:
+            behind = (path[-1, :, 2:] < 0.0) & (self._kind == "sphere")
+            self._words.move(np.where(behind, np.nan, path[-1]), reach)
         if self._kind == "sphere":
             curves = GRATICULE @ view.T
             pieces = np.stack([curves[:, :-1], curves[:, 1:]], axis=2).reshape(-1, 2, 3)

@@ -153,7 +153,9 @@ def _portrait(
         facts.insert(0, f"{len(tokens)} of them drawn")
     if subject.kind == "components" and subject.turn:
         facts.append(f"principal components ({', '.join(f'{share:.0%}' for share in shares)})")
-    return Portrait(axes, subject.kind, places, colours, camera, labels), facts
+    strings = trajectory.token_strings
+    strings = None if strings is None else [strings[token] for token in tokens]
+    return Portrait(axes, subject.kind, places, colours, camera, labels, strings), facts
 
 
 class _Bar:
