@@ -20,6 +20,7 @@ COLOURS = ("cluster", "depth", "start")
 # Okabe and Ito's, readable by the colour-blind, in the order of figures; and grey for whoever is in no large cluster
 CLUSTERS = to_rgba_array(["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"])
 ALONE = to_rgba_array("0.6")[0]
+SHADES = 24  # of the place at the start
 LOOKS = 60  # at clusters
 LEAST_TOLD = 0.3  # nats that clusters must tell of the tokens to give them their colours
 
@@ -41,6 +42,7 @@ def colours_of(
     circle = isinstance(trajectory.space, Sphere) and trajectory.space.dimension == 2
     place = np.arctan2(starts[:, 1], starts[:, 0]) if circle else starts[:, 0]
     rank = np.argsort(np.argsort(np.nan_to_num(place), kind="stable"), kind="stable") / max(len(place) - 1, 1)
+    rank = np.round(rank * (SHADES - 1)) / (SHADES - 1)
     return matplotlib.colormaps["viridis"](0.86 - 0.83 * rank), "coloured by place at the start"
 
 
@@ -54,7 +56,8 @@ def _telling_clusters(
     """
     shares = np.linspace(0.0, 1.0, min(LOOKS, affordable(trajectory, LOOKS)))
     frames = np.unique(np.abs(clock.shares(trajectory.times)[None] - shares[:, None]).argmin(axis=1))
-    best, most, where = None, LEAST_TOLD, 0.0
+    best: NDArray[np.intp] | None = None
+    most, where = LEAST_TOLD, 0.0
     for frame in frames.tolist():
         positions = read_frame(trajectory, frame, replica, tokens)
         if not np.isfinite(positions).all():

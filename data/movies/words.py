@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
@@ -41,7 +40,7 @@ class Words:
                 textcoords="offset points",
                 fontsize=8,
                 color="0.15",
-                path_effects=[withStroke(linewidth=1.5, foreground="white")],
+                bbox={"facecolor": "white", "alpha": 0.6, "linewidth": 0, "pad": 0.3},  # faster than an outline
                 parse_math=False,
                 annotation_clip=True,
                 animated=True,
