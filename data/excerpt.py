@@ -128,3 +128,12 @@ def title_of(trajectory: Any) -> str:
     except (tomllib.TOMLDecodeError, TypeError):
         return ""
     return title if isinstance(title, str) else ""
+
+
+def cluster_distance_of(trajectory: Any) -> float | None:
+    """Within which two tokens belong together, where the trajectory's scenario text says so."""
+    try:
+        distance = tomllib.loads(trajectory.scenario_text).get("save", {}).get("cluster_distance")
+    except (tomllib.TOMLDecodeError, TypeError, AttributeError):
+        return None
+    return float(distance) if isinstance(distance, int | float) else None

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING
 
 from ..data import reading
 from ..particles.block import Law
-from .build import Plan, build
-from .files import LIBRARY
-from .schema import Scenario
-from .sources import Kept
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ..data.figures.page import Style
+    from .build import Plan
+    from .schema import Scenario
 
 
 class Trajectory(reading.Trajectory):
@@ -29,6 +27,10 @@ class Trajectory(reading.Trajectory):
 
         Raises ScenarioError where this version does not understand its text.
         """
+        from .files import LIBRARY  # what knows scenarios takes a while to import, and many files are only looked at
+        from .schema import Scenario
+        from .sources import Kept
+
         origin = self.provenance.get("scenario", {})
         folder = LIBRARY if origin.get("bundled") else origin.get("folder", ".")
         files = Kept(self.arrays, self.token_strings, lambda: self.positions[0])
@@ -37,12 +39,9 @@ class Trajectory(reading.Trajectory):
     @cached_property
     def plan(self) -> Plan:
         """The ensemble at the start, the laws and the save times of the run. Raises ScenarioError as `scenario`."""
-        return build(self.scenario)
+        from .build import build
 
-    @property
-    def cluster_distance(self) -> float | None:
-        """The distance within which the scenario joins tokens to a cluster, None where it leaves that to the space."""
-        return self.scenario.save.cluster_distance
+        return build(self.scenario)
 
     def law_at(self, t: float) -> Law:
         """The law that acts on the tokens at depth t: where layers differ, that of the layer to come."""
