@@ -23,7 +23,7 @@ from .panels import number
 
 Array = NDArray[np.float64]
 
-MOST_HEADS, MOST_DEPTHS = 3, 4  # of which panels are drawn when none are asked for
+MOST_HEADS, MOST_DEPTHS = 2, 4  # of which panels are drawn when none are asked for
 MOST_PANELS = 24
 WHOLE = 1000  # tokens up to which all rows and columns are drawn
 SHOWN = 160  # of more tokens so many, evenly
