@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from ..errors import AttndynError, InvalidInput, MissingExtra
+from .analyze import analyze
 from .compare import compare
 from .library import check, list_scenarios, schema, show
 from .limit import limit
@@ -39,6 +40,7 @@ COMMANDS: dict[str, Callable[..., None]] = {  # in the order of the help
     "sweep": sweep,
     "limit": limit,
     "info": info,
+    "analyze": analyze,
     "plot": plot,
     "compare": compare,
     "schema": schema,

@@ -35,9 +35,10 @@ def compare(
 
 
 def _law_of(trajectory: Trajectory) -> Callable[[float], Law] | None:
-    """Its law at a depth; None where its scenario is not understood."""
+    """Its law at a depth; None where its scenario is not understood, or is not that of these tokens."""
     try:
-        trajectory.plan  # noqa: B018
+        ensemble = trajectory.plan.ensemble
     except AttndynError:
         return None
-    return trajectory.law_at
+    known = trajectory.scenario_text.strip() and ensemble.positions.shape == trajectory.positions.shape[1:]
+    return trajectory.law_at if known else None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..data import reading
 from ..particles.block import Law
+from .mistakes import ScenarioError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,7 +42,13 @@ class Trajectory(reading.Trajectory):
         """The ensemble at the start, the laws and the save times of the run. Raises ScenarioError as `scenario`."""
         from .build import build
 
-        return build(self.scenario)
+        scenario = self.scenario
+        said = (scenario.count or self.tokens, scenario.tokens.replicas)
+        if scenario.tokens.from_file is None and said != (self.tokens, self.replicas):
+            raise ScenarioError(
+                f"scenario: it is of {said[1]} x {said[0]} tokens, where the file has {self.replicas} x {self.tokens}"
+            )
+        return build(scenario)
 
     def law_at(self, t: float) -> Law:
         """The law that acts on the tokens at depth t: where layers differ, that of the layer to come."""

@@ -40,11 +40,11 @@ def compare(
     w1           : the Wasserstein-1 distance of both ensembles, see `wasserstein.transport`
     log_energy   : that of the second less that of the first, where both laws have one and tokens are at most 10 000
 
-    depths  : at which to compare, by default twelve of those that both have, evenly among them
+    depths  : the nearest that both have are compared; by default twelve of these, evenly among them
     laws    : the law of each at a depth, for energies; None where it is not known
 
-    Frames are not interpolated. Raises InvalidInput for files of different spaces, of no common depths, for a depth
-    that is not a common one, and for a replica that one of them has not.
+    Frames are not interpolated. Raises InvalidInput for files of different spaces, of no common depths, for depths
+    outside of them, and for a replica that one of them has not.
     """
     if first.space != second.space:
         raise InvalidInput(f"files to compare must be of the same space; got {first.space} and {second.space}")
@@ -54,7 +54,7 @@ def compare(
             f"the files have no depth in common: {_span(first)} and {_span(second)}; frames are not interpolated, so "
             "save both at the same depths"
         )
-    chosen = evenly(len(ours), FRAMES) if depths is None else _chosen(np.asarray(first.times)[ours], depths)
+    chosen = evenly(len(ours), FRAMES) if depths is None else frames_at(np.asarray(first.times)[ours], depths)
     same_tokens = first.tokens == second.tokens
     rows = []
     for a, b in zip(ours[chosen].tolist(), theirs[chosen].tolist(), strict=True):
@@ -82,19 +82,6 @@ def common_frames(times: Array, others: Array) -> tuple[NDArray[np.intp], NDArra
     same = np.abs(others[nearest] - times) <= SAME * np.maximum(np.abs(times), np.abs(others[nearest]))
     ours = np.flatnonzero(same)
     return ours, nearest[ours]
-
-
-def _chosen(common: Array, depths: Sequence[float]) -> NDArray[np.intp]:
-    """The numbers of these depths among the common ones."""
-    chosen = frames_at(common, depths)
-    for depth in np.asarray(depths, np.float64).ravel():
-        nearest = common[np.abs(common - depth).argmin()]
-        if abs(nearest - depth) > 1e-6 * max(abs(depth), abs(nearest)):
-            raise InvalidInput(
-                f"both files must have a frame at each depth, none is interpolated; got {depth:g}, and the nearest "
-                f"that both have is {nearest:.10g}"
-            )
-    return chosen
 
 
 def _apart(mu: Ensemble, nu: Ensemble) -> Array:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...particles import Ensemble
-from ...particles.block import Law, attention_of
+from ...particles.block import Block, Law, attention_of
 from ...particles.observables import REGISTRY, measure
 
 BLOCK_BYTES = 1 << 20  # of the positions of a block
@@ -22,10 +22,11 @@ Values = dict[str, NDArray[Any]]
 
 
 class _Block(NamedTuple):
-    """Some frames: their tokens, each replica of each frame as one of its own, and the law of each frame or None."""
+    """Some frames: their tokens, each replica of each frame as one of its own; the law of each or None, its depth."""
 
     ensemble: Ensemble
     laws: Sequence[Law | None]
+    depths: Sequence[float]
 
     def part(self, first: int, last: int) -> Ensemble:
         """The tokens of the frames first..last of the block."""
@@ -37,9 +38,10 @@ class _Block(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class _Measuring:
-    """What is measured in a block: observables of the tokens alone, of the rows of the attention, and others of a law.
+    """What is measured in a block: observables of the tokens alone, of rows of the attention or velocities, and others.
 
-    Those of the first two kinds treat every replica by itself, so that many frames can be one ensemble.
+    Those of the first two kinds treat every replica by itself, so that many frames can be one ensemble: the others may
+    draw random directions for the replicas in turn.
     """
 
     tokens: Sequence[str]
@@ -53,22 +55,31 @@ class _Measuring:
         if not self.rows and not self.others:
             return found
         parts: list[Values] = []
-        first = 0
-        for _, same in groupby(block.laws, key=id):
-            laws = [*same]
-            parts += self._under(laws[0], block, first, first + len(laws))
-            first += len(laws)
+        for _, same in groupby(range(len(block.laws)), key=self._together(block)):
+            frames = [*same]
+            parts += self._under(block, frames[0], frames[-1] + 1)
         return found | {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def _under(self, law: Law | None, block: _Block, first: int, last: int) -> list[Values]:
+    def _together(self, block: _Block) -> Callable[[int], int]:
+        """By which frames are told apart that are not measured together: the law, or the depth if that matters."""
+        moving = any("velocity" in REGISTRY[name].takes for name in self.rows)
+        apart = moving and any(isinstance(law, Block) for law in block.laws)
+        return (lambda frame: frame) if apart else (lambda frame: id(block.laws[frame]))
+
+    def _under(self, block: _Block, first: int, last: int) -> list[Values]:
         """The observables of the frames first..last, which have the same law."""
+        law, others = block.laws[first], self.others
         assert law is not None
-        single = [block.part(k, k + 1) for k in range(first, last)] if self.others or _draws(law) else []
+        found: Values = {}
         if _draws(law):
-            return [measure([*self.rows, *self.others], frame, law, **self.options) for frame in single]
-        found = measure(self.rows, block.part(first, last), law, **self.options) if self.rows else {}
-        others = [measure(self.others, frame, law, **self.options) for frame in single]
-        return [found | {name: np.concatenate([part[name] for part in others]) for name in self.others}]
+            others = [*self.rows, *others]
+        elif self.rows:
+            found = measure(self.rows, block.part(first, last), law, depth=block.depths[first], **self.options)
+        single = [
+            measure(others, block.part(k, k + 1), law, depth=block.depths[k], **self.options)
+            for k in (range(first, last) if others else ())
+        ]
+        return [found | {name: np.concatenate([part[name] for part in single]) for name in others}]
 
 
 def observe(
@@ -124,7 +135,7 @@ def _kind(name: str) -> str:
     takes = REGISTRY[name].takes
     if not REGISTRY[name].needs_law:
         return "tokens"
-    return "rows" if "statistics" in takes else "others"
+    return "rows" if "statistics" in takes or "velocity" in takes else "others"
 
 
 def _draws(law: Law | None) -> bool:
@@ -157,7 +168,7 @@ def _blocks(
             of_frames = weights if weights.ndim == 1 else np.tile(weights[own], (len(chosen), 1))
         ensemble = base.at(trajectory.positions[index].reshape(-1, tokens, dimension), weights=of_frames)
         depths = trajectory.times[rows].tolist()
-        yield _Block(ensemble, [None if law_at is None else law_at(depth) for depth in depths])
+        yield _Block(ensemble, [None if law_at is None else law_at(depth) for depth in depths], depths)
 
 
 def _in_order(
