@@ -19,7 +19,7 @@ from matplotlib.ticker import NullFormatter
 
 PICTURES = Path(__file__).parent / "pictures"
 # root mean square of 255. Matplotlib 3.8, 3.9 and 3.11, with FreeType 2.6 and 2.14, draw the same to the last bit; a
-# changed figure, below, is 6 and more away
+# changed figure, below, is 8 and more away
 TOLERANCE = 3.0
 DPI = 50
 WORDS = "alice was beginning to get very tired of sitting by her sister on the bank and having nothing to".split()  # noqa: SIM905
