@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from .errors import AttndynError, InvalidInput, MissingExtra, TrajectoryError
     from .integrators import Solution, integrate
     from .particles import Attention, Block, Ensemble, Euclidean, FeedForward, Schedule, Space, Sphere
+    from .scenarios.analysis import Findings, analyze
+    from .scenarios.comparison import compare
     from .scenarios.files import names
     from .scenarios.limits.study import limit
     from .scenarios.run import run
@@ -30,6 +32,8 @@ _HOME = {
     "errors": ("AttndynError", "InvalidInput", "MissingExtra", "TrajectoryError"),
     "integrators": ("Solution", "integrate"),
     "particles": ("Attention", "Block", "Ensemble", "Euclidean", "FeedForward", "Schedule", "Space", "Sphere"),
+    "scenarios.analysis": ("Findings", "analyze"),
+    "scenarios.comparison": ("compare",),
     "scenarios.files": ("names",),
     "scenarios.limits.study": ("limit",),
     "scenarios.run": ("run",),
@@ -46,6 +50,7 @@ __all__ = [
     "Ensemble",
     "Euclidean",
     "FeedForward",
+    "Findings",
     "InvalidInput",
     "MissingExtra",
     "Scenario",
@@ -57,6 +62,8 @@ __all__ = [
     "Trajectory",
     "TrajectoryError",
     "__version__",
+    "analyze",
+    "compare",
     "integrate",
     "limit",
     "load",

@@ -26,6 +26,7 @@ GROUPS = {
     "gpu": "gpu",
     "ring": "ring",
     "runs": "runs",
+    "analyses": "analyses",
 }
 
 

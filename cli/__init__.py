@@ -14,6 +14,8 @@ from typing import Annotated
 import typer
 
 from ..errors import AttndynError, InvalidInput, MissingExtra
+from .analyze import analyze
+from .compare import compare
 from .library import check, list_scenarios, schema, show
 from .limit import limit
 from .look import info, plot
@@ -39,8 +41,10 @@ COMMANDS: dict[str, Callable[..., None]] = {  # in the order of the help
     "sweep": sweep,
     "limit": limit,
     "info": info,
+    "analyze": analyze,
     "plot": plot,
     "movie": movie,
+    "compare": compare,
     "schema": schema,
 }
 for word, command in COMMANDS.items():

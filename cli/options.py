@@ -50,8 +50,8 @@ def scenario_of(name: str, changes: list[str] | None, seed: int | None) -> Scena
     return load(name).override(values)
 
 
-def points_bar(what: str = "points") -> PointsBar:
-    """A progress bar of the points of a sweep, or of the runs of a study."""
+def points_bar(what: str = "points", after: float | None = None) -> PointsBar:
+    """A progress bar of the points of a sweep, of the runs of a study, of frames; after some seconds."""
     from ..scenarios.sweep_progress import PointsBar
 
-    return PointsBar(what)
+    return PointsBar(what) if after is None else PointsBar(what, after)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -13,12 +14,16 @@ from numpy.typing import NDArray
 
 from ..errors import MissingExtra
 from ..particles import Euclidean, Space, Sphere
-from . import layout, opening
+from . import cut_off, layout, opening
 from .frames import Observables, Positions
 from .kept_arrays import KeptArrays
+from .target import identity
 
 if TYPE_CHECKING:
+    import pandas
     import xarray
+
+    from .analysis.kept import Kept
 
 SPACES = {"euclidean": Euclidean, "sphere": Sphere}
 
@@ -46,7 +51,8 @@ class Trajectory:
     arrays        : what the scenario read from other files, (file, array) -> values, read when looked up
     scenario_text : the text of the scenario that was run
     status        : "finished", "stopped: ...", "interrupted", "failed: ...", or "running" for a run that
-                    still goes or was killed
+                    still goes or was killed; "cut off: A of B frames" where the end of the file is missing
+    finished      : whether the run has ended
     statistics, provenance : dicts
 
     Raises InvalidInput when there is no file, TrajectoryError when it is no trajectory or is damaged.
@@ -55,6 +61,7 @@ class Trajectory:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._file = opening.open_file(self.path)
+        self.identity = identity(self.path)
         try:
             self._read_constants()
             self._read_frames()
@@ -79,6 +86,8 @@ class Trajectory:
         with opening.guard(path, layout.OUTCOME):
             outcome = opening.read_json(file, layout.OUTCOME, dict, hashed=False)
             self.status, self.statistics = str(outcome["status"]), dict(outcome["statistics"])
+        with opening.guard(path, layout.FINISHED):
+            self.finished = bool(opening.read_array(file, layout.FINISHED, "i", (1,))[0])
         with opening.guard(path, layout.WEIGHTS):
             self.weights: NDArray[np.float64] = opening.read_array(file, layout.WEIGHTS, "f", (1, 2))
         self.token_strings: list[str] | None = None
@@ -109,6 +118,7 @@ class Trajectory:
             frames = min(int(committed), *(len(value) for value in values.values()))
             if frames < 0:
                 raise ValueError(f"it is {frames}")
+        frames = self._without_what_was_cut_off([*values.values()], frames)
         for name, value in values.items():
             with opening.guard(path, name):
                 opening.check_stored(value, frames)
@@ -131,6 +141,14 @@ class Trajectory:
                     raise ValueError(f"{values[name].shape[1]} replicas, where the positions have {replicas}")
         stored = {name: values[place] for name, place in observables.items()}
         self.observables: Mapping[str, NDArray[np.float64]] = Observables(path, stored, frames)
+
+    def _without_what_was_cut_off(self, values: list[h5py.Dataset], frames: int) -> int:
+        """The frames that are there of a file whose end is missing; its status then says so."""
+        if not cut_off.is_cut_off(self._file):
+            return frames
+        left = cut_off.frames_left(values, self._file, frames)
+        self.status = f"cut off: {left} of {frames} frames"
+        return left
 
     def _read_merges(self, tokens: int) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
         if layout.SERIES not in self._file or not opening.has(self._file, layout.MERGES):
@@ -186,6 +204,7 @@ class Trajectory:
     def to_xarray(self, frames: slice = slice(None)) -> xarray.Dataset:
         """Positions (time, replica, token, component), observables (time, replica[, <name>_entry]), weights.
 
+        Besides the observables of the run there are those that were computed later for every frame, see `analyzed`.
         All is read into memory; `frames` takes a part of a large file. Raises MissingExtra without xarray.
         """
         try:
@@ -199,6 +218,9 @@ class Trajectory:
         }
         for name, values in self.observables.items():
             variables[name] = (("time", "replica", f"{name}_entry")[: values.ndim], values[frames])
+        for name, result in self.kept.observables(len(self)).items():
+            if name not in variables:
+                variables[name] = (("time", "replica"), np.asarray(result.value)[frames], dict(result.request.parameters))
         coordinates: dict[str, Any] = {
             "time": self.times[frames],
             "step": ("time", self.steps[frames]),
@@ -207,6 +229,29 @@ class Trajectory:
             coordinates["token_string"] = ("token", self.token_strings)
         attributes = {"status": self.status, "scenario": self.scenario_text, "space": repr(self.space)}
         return xarray.Dataset(variables, coordinates, attributes)
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """A row a frame and replica: step, depth, replica, and the observables, those computed later among them.
+
+        An observable of k numbers is k columns, NAME_0, ..., but for token weights, which are left out. Raises
+        MissingExtra without pandas.
+        """
+        from .analysis.series import Series
+
+        own = {name: self.observables[name] for name in self.observables if name != layout.STATE[0]}
+        return Series(self.times, self.steps, range(self.replicas), {**self.analyzed, **own}).to_dataframe()
+
+    @cached_property
+    def kept(self) -> Kept:
+        """What was computed from the file after the run and is kept in it."""
+        from .analysis.kept import read_kept
+
+        return read_kept(self._file, self.path, (len(self), self.replicas))
+
+    @property
+    def analyzed(self) -> dict[str, NDArray[Any]]:
+        """Observables that were computed after the run for every frame, name -> (frames, replicas)."""
+        return {name: np.asarray(result.value) for name, result in self.kept.observables(len(self)).items()}
 
     def close(self) -> None:
         """Close the file; what was read before stays."""

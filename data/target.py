@@ -51,6 +51,12 @@ def put_in_place(partial: Path, path: Path, overwrite: bool) -> None:
         _synchronise(path.parent)
 
 
+def identity(path: Path) -> tuple[int, int, int]:
+    """What changes when another program writes a file or puts another one in its place."""
+    stat = path.stat()
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
 def _synchronise(path: Path) -> None:
     """Wait until a file, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)

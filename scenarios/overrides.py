@@ -58,6 +58,25 @@ def numbers(option: str, text: str | None) -> list[float] | None:
         raise InvalidInput(f"{option}: must be numbers separated by commas; got {text!r}") from None
 
 
+def frames_of(option: str, text: str | None) -> slice:
+    """The slice that a text like 0:100:10 stands for. Raises InvalidInput, naming the option."""
+    parts = [] if text is None else text.split(":")
+    try:
+        if text is not None and not 2 <= len(parts) <= 3:
+            raise ValueError
+        return slice(*(int(part) if part.strip() else None for part in parts)) if parts else slice(None)
+    except ValueError:
+        raise InvalidInput(f"{option}: must have the form first:last:step, as 0:100:10; got {text!r}") from None
+
+
+def replica_of(option: str, text: str | None) -> int | str | None:
+    """The number of a replica, or "all". Raises InvalidInput, naming the option."""
+    try:
+        return text if text in (None, "all") else int(text)
+    except ValueError:
+        raise InvalidInput(f'{option}: must be a number or "all"; got {text!r}') from None
+
+
 def _kept(depth: Any, changes: Mapping[str, Any]) -> set[str]:
     """The keys that are not replaced: those of a schedule, which goes with layers and with time."""
     weights = changes.get("depth.weights", depth.get("weights") if isinstance(depth, dict) else None)

@@ -10,14 +10,15 @@ from typing import Any
 from ..data.limits import is_limit, open_limit
 from ..data.sweeps import is_sweep, open_sweep
 from ..errors import InvalidInput
-from .limits.summary import table
-from .summary import outcome, overview
-from .sweep_summary import account, sweep_overview
 from .trajectory import open as open_trajectory
 
 
 def described(path: Path, as_json: bool = False) -> str:
     """What a file holds: that of a run, a sweep or a limit study, in words or as one JSON object."""
+    from .limits.summary import table  # which know scenarios, and so much that a picture does without
+    from .summary import outcome, overview
+    from .sweep_summary import account, sweep_overview
+
     if is_limit(path):
         with open_limit(path) as study:
             return json.dumps(study.summary()) if as_json else table(study)
@@ -62,8 +63,8 @@ def drawn_all(
 ) -> tuple[list[Path], dict[str, str]]:
     """Draw every kind of figure that suits a file into a folder, as NAME-kind; options as for `drawn`.
 
-    Returns the pictures and, for every kind that was left out, the sentence why. Raises InvalidInput as `drawn`, and for
-    a picture that exists, unless it may be overwritten.
+    Returns the pictures and, for every kind that was left out, the sentence why. Raises InvalidInput as `drawn`, and
+    for a picture that exists, unless it may be overwritten.
     """
     from ..data.figures import KINDS, STUDY_KINDS, SWEEP_KINDS, draw_all
     from ..data.figures.page import made_folder

@@ -56,6 +56,7 @@ def outcome(trajectory: Trajectory) -> dict[str, Any]:
         "depth": float(trajectory.times[-1]) if len(trajectory) else None,
         "shape": dict(zip(("replicas", "tokens", "dimension"), trajectory.positions.shape[1:], strict=True)),
         "statistics": {name: _finite(value) for name, value in trajectory.statistics.items()},
+        "analyses": [result.request.as_record() for result in trajectory.kept.results],
         "observables": {
             name: _finite(values[-1]) if len(values) else None for name, values in trajectory.observables.items()
         },
@@ -75,6 +76,10 @@ def overview(trajectory: Trajectory) -> str:
         lines += [
             f"  {name:<18} {_span(values[0])} -> {_span(values[-1])}" for name, values in trajectory.observables.items()
         ]
+    every = (0, frames, 1)
+    if trajectory.kept.results:
+        lines.append(f"  kept analyses      {trajectory.kept.in_words(every)}")
+    lines += [f"  {remark}" for remark in trajectory.kept.remarks]
     for name, value in trajectory.statistics.items():
         lines.append(f"  {name:<18} {value:g}" if isinstance(value, (int, float)) else f"  {name:<18} {value}")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The progress bar of a sweep or a limit study: points done, points per second, the time left."""
+"""The progress bar of a sweep, a limit study or an analysis: points done, points per second, the time left."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .progress import QUIET_SECONDS
 class PointsBar:
     """Called with (points done, points) at the start and after every point; draws on stderr, if that is a terminal."""
 
-    def __init__(self, what: str = "points") -> None:
+    def __init__(self, what: str = "points", after: float = QUIET_SECONDS) -> None:
         self._progress = Progress(
             TextColumn("{task.completed:.0f} of {task.total} " + what),
             BarColumn(),
@@ -31,7 +31,7 @@ class PointsBar:
         self._task = self._progress.add_task("", total=0, rate=0.0)
         self._started: float | None = None
         self._before = 0  # points that were done when it started
-        self._opening = threading.Timer(QUIET_SECONDS, self._progress.start)  # after that a bar is worth while
+        self._opening = threading.Timer(after, self._progress.start)  # after that a bar is worth while
         self._opening.daemon = True
 
     def __enter__(self) -> Self:

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING
 
 from ..data import reading
 from ..particles.block import Law
-from .build import Plan, build
-from .files import LIBRARY
-from .schema import Scenario
-from .sources import Kept
+from .mistakes import ScenarioError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ..data.figures.page import Style
+    from .build import Plan
+    from .schema import Scenario
 
 
 class Trajectory(reading.Trajectory):
@@ -29,6 +28,10 @@ class Trajectory(reading.Trajectory):
 
         Raises ScenarioError where this version does not understand its text.
         """
+        from .files import LIBRARY  # what knows scenarios takes a while to import, and many files are only looked at
+        from .schema import Scenario
+        from .sources import Kept
+
         origin = self.provenance.get("scenario", {})
         folder = LIBRARY if origin.get("bundled") else origin.get("folder", ".")
         files = Kept(self.arrays, self.token_strings, lambda: self.positions[0])
@@ -37,12 +40,15 @@ class Trajectory(reading.Trajectory):
     @cached_property
     def plan(self) -> Plan:
         """The ensemble at the start, the laws and the save times of the run. Raises ScenarioError as `scenario`."""
-        return build(self.scenario)
+        from .build import build
 
-    @property
-    def cluster_distance(self) -> float | None:
-        """The distance within which the scenario joins tokens to a cluster, None where it leaves that to the space."""
-        return self.scenario.save.cluster_distance
+        scenario = self.scenario
+        said = (scenario.count or self.tokens, scenario.tokens.replicas)
+        if scenario.tokens.from_file is None and said != (self.tokens, self.replicas):
+            raise ScenarioError(
+                f"scenario: it is of {said[1]} x {said[0]} tokens, where the file has {self.replicas} x {self.tokens}"
+            )
+        return build(scenario)
 
     def law_at(self, t: float) -> Law:
         """The law that acts on the tokens at depth t: where layers differ, that of the layer to come."""

@@ -352,7 +352,7 @@ def test_pillow_writes_all_pictures_their_size_and_duration_twice_the_same(run, 
             image.load()
             duration += image.info["duration"]
     assert duration == 1000
-    assert told == [(number + 1, 7) for number in range(7)]
+    assert told == [(number, 7) for number in range(8)]
     first = out.read_bytes()
     assert attndyn.movie(str(run), out, seconds=1.0, fps=7, size=160, overwrite=True).read_bytes() == first
     assert entries(tmp_path) == [f"m{suffix}", "run.h5"]

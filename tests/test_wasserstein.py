@@ -51,6 +51,26 @@ def test_on_the_circle_it_is_the_cheapest_transport_along_it(weighted):
         weights = [np.broadcast_to(each.weights, each.positions.shape[:2])[0] for each in (mu, nu)]
         exact = ot.emd2(*weights, 1.7 * np.minimum(apart, 2 * np.pi - apart))
         assert wasserstein(mu, nu, metric="geodesic")[0] == pytest.approx(exact, rel=1e-10)
+        exact = ot.emd2(*weights, (1.7 * np.minimum(apart, 2 * np.pi - apart)) ** 2) ** 0.5
+        assert wasserstein(mu, nu, metric="geodesic", order=2)[0] == pytest.approx(exact, rel=1e-10)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_on_the_circle_it_is_a_distance_that_turns_with_the_tokens(order):
+    circle = Sphere(2, 0.6)
+    mu, nu, rho = (cloud(circle, tokens, tokens, weighted=True) for tokens in (4, 7, 400))
+    between = {"order": order, "metric": "geodesic"}
+    ab, bc, ac = wasserstein(mu, nu, **between), wasserstein(nu, rho, **between), wasserstein(mu, rho, **between)
+    assert ac <= ab + bc and ab <= ac + bc and bc <= ab + ac
+    assert wasserstein(nu, mu, **between) == pytest.approx(ab, rel=1e-12)
+    assert wasserstein(rho, rho, **between) == pytest.approx(0.0, abs=1e-7)
+    for angle in (0.3, 2.0, 3.1, 4.0):
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        turned = [each.at(each.positions @ turn.T) for each in (mu, nu)]
+        assert wasserstein(*turned, **between) == pytest.approx(ab, rel=1e-12)
+    # a turn of a measure is the best there is: W of a single token is how far it went, the short way
+    one = cloud(circle, 1, 0)
+    assert wasserstein(one, one.at(one.positions @ turn.T), **between) == pytest.approx(0.6 * (2 * np.pi - 4.0))
 
 
 def test_on_a_sphere_lengths_are_those_of_great_circles():

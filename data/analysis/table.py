@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from ...errors import InvalidInput
+from ...errors import InvalidInput, MissingExtra
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,3 +34,11 @@ class Table:
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), ()))
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """The columns as a table of pandas. Raises MissingExtra without it."""
+        try:
+            import pandas
+        except ImportError:
+            raise MissingExtra("to_dataframe needs pandas: pip install 'attndyn[tables]'") from None
+        return pandas.DataFrame(dict(self.columns))

@@ -23,9 +23,9 @@ from .panels import number
 
 Array = NDArray[np.float64]
 
-MOST_HEADS, MOST_DEPTHS = 3, 4  # of which panels are drawn when none are asked for
+MOST_HEADS, MOST_DEPTHS = 2, 4  # of which panels are drawn when none are asked for
 MOST_PANELS = 24
-WHOLE = 1000  # tokens up to which all rows and columns are drawn
+WHOLE = 250  # tokens up to which all rows and columns are drawn
 SHOWN = 160  # of more tokens so many, evenly
 SINKHORN = 4000  # tokens up to which a normalisation that needs all rows for one is computed
 POINTS = 72.0  # to the inch
@@ -65,11 +65,14 @@ def draw_attention(look: Look) -> Sheet:
     side = _side(len(heads), len(frames), names)
     beside = 0.45 if names is not None else 0.15
     size = (1.0 + beside + 1.04 * side * len(frames), 0.6 + (side + 0.2 + beside) * len(heads))
-    figure = Figure(figsize=size, layout="compressed")
+    figure = Figure(figsize=np.ceil(5.0 * np.array(size)) / 5.0, layout="compressed")
     panels = figure.subplots(len(heads), len(frames), squeeze=False)
     for head, row, row_panels in zip(heads, matrices, panels, strict=True):
         for frame, matrix, axes in zip(frames, row, row_panels, strict=True):
-            axes.imshow(matrix, norm=norm, cmap=colours, interpolation="nearest", aspect="equal")
+            edges = np.arange(len(tokens) + 1) - 0.5
+            axes.pcolormesh(edges, edges, matrix, norm=norm, cmap=colours, rasterized=True, linewidth=0)
+            axes.set_aspect("equal")
+            axes.invert_yaxis()
             _name_axes(axes, matrix, names, side, first=axes is row_panels[0])
             title = f"$t = {number(look.times[frame])}$"
             axes.set_title(f"{title}, head {head}" if _count(look) > 1 else title)

@@ -18,7 +18,7 @@ from .panels import changes_scale, scale_values
 
 Array = NDArray[np.float64]
 
-MOST_FRAMES, FEWEST = 30, 5
+MOST_FRAMES, FEWEST = 16, 5
 MOST_WORK = 4e9  # multiplications
 PRODUCTS = 60  # with the Jacobian, that one constant takes
 MOST_TOKENS = 200  # a law that sees all tokens alike is measured at a random choice of them
@@ -60,9 +60,9 @@ def draw_lipschitz(look: Look) -> Sheet:
     axes = figure.subplots()
     times = look.times[frames]
     style = {"marker": "o" if len(frames) <= 30 else None, "markersize": 2.5}
-    axes.plot(times, constants[0], color="C0", label=r"largest $|Jv|\,/\,|v|$", **style)
+    axes.plot(times, constants[0], color="C0", label=r"largest $\Vert Jv \Vert \,/\, \Vert v \Vert$", **style)
     if both:
-        label = r"largest $\langle v, Jv \rangle\,/\,|v|^2$"
+        label = r"largest $\langle v, Jv \rangle \,/\, \Vert v \Vert^2$"
         axes.plot(times, constants[1], "--", color="C1", label=label, **style)
     proven = _proven(look)
     remarks = []

@@ -15,7 +15,7 @@ from ...errors import InvalidInput
 from ...particles import Ensemble
 from ...particles.block import Law
 from ..analysis.ensembles import ensemble_at
-from ..excerpt import frames_along, frames_at, journey
+from ..excerpt import cluster_distance_of, frames_along, frames_at, journey
 from ..layout import STATE
 from .depths import DepthScale
 
@@ -96,10 +96,7 @@ class Look:
     @property
     def cluster_distance(self) -> float | None:
         """Within which two tokens belong together, where the trajectory's scenario says so."""
-        try:
-            return getattr(self.trajectory, "cluster_distance", None)
-        except InvalidInput:  # a scenario of another version
-            return None
+        return cluster_distance_of(self.trajectory)
 
     @cached_property
     def measured(self) -> tuple[str, ...]:

@@ -85,24 +85,22 @@ def grown(found: ClusterTree) -> tuple[list[Branch], int]:
     for frame, changes in _by_frame(found.changes):
         sizes = found.sizes(rows[frame])
         depth = float(found.times[rows[frame]])
+        before = dict(living)
         joined: dict[int, list[Branch]] = {}
         for change in changes:
             if change.kind == "merge":
-                living[change.source].end = depth
-                joined.setdefault(change.target, []).append(living.pop(change.source))
+                living.pop(change.source).end = depth
+                joined.setdefault(change.target, []).append(before[change.source])
             moves += change.kind == "move"
         for change in changes:
             if change.kind == "split":
-                origin = living.get(change.source)
-                living[change.target] = Branch(change.target, depth, sizes[change.target], grown_from=origin)
-                branches.append(living[change.target])
-        for target, parts in joined.items():
-            before = living.get(target)
-            if before is not None and before.start < depth:
-                before.end = depth
-                parts = [before, *parts]
-            living[target] = Branch(target, depth, sizes[target], parts)
-            branches.append(living[target])
+                living[change.target] = Branch(change.target, depth, sizes[change.target])
+                living[change.target].grown_from = before[change.source]
+        for name in {change.target for change in changes} | {change.source for change in changes} & set(living):
+            if name in before and (name in joined or living[name].size != sizes[name]):
+                before[name].end = depth
+                living[name] = Branch(name, depth, sizes[name], [before[name], *joined.get(name, ())])
+        branches.extend(branch for branch in living.values() if branch.start == depth)
     for branch in living.values():
         branch.end, branch.lasts = float(found.times[-1]), True
     return branches, moves

@@ -51,7 +51,7 @@ def movie(
     turn         : degrees that the camera of "sphere" and "components" turns
     colour       : "cluster" (the clusters of the depth where they tell most), "depth" or "start" (the place there)
     size         : the height in pixels, even
-    progress     : called with the number of pictures written and of all
+    progress     : called with the numbers of pictures written and of all, from 0 on
 
     Between saved frames tokens go straight, on a sphere along great circles. At most 600 tokens are drawn, a random
     choice of them. The same trajectory gives the same bytes with the same versions of what writes them.
@@ -73,8 +73,9 @@ def movie(
         pictures = max(1, round(seconds * fps))
         with styled(), warnings.catch_warnings(), _written_whole(path, overwrite) as partial:
             warnings.filterwarnings("ignore", message="Glyph .* missing")  # a box stands for it
-            scene = Scene(opened, subject, clock, pictures, size)
-            ENCODERS[path.suffix.lower()](partial, scene, fps, progress or (lambda done, of: None))
+            tell = progress or (lambda done, of: None)
+            tell(0, pictures)
+            ENCODERS[path.suffix.lower()](partial, Scene(opened, subject, clock, pictures, size), fps, tell)
     return path
 
 
