@@ -65,8 +65,8 @@ def _telling_clusters(
         labels = cluster_labels(Ensemble(positions[None], trajectory.space))[0]
         sizes = np.bincount(labels)
         order = np.argsort(-sizes, kind="stable")
-        part = sizes[order[: len(CLUSTERS)]]
-        part = part[part > 1] / len(tokens)
+        largest = sizes[order[: len(CLUSTERS)]]
+        part = largest[largest > 1] / len(tokens)
         told = float(-part.sum() * (part * np.log(part)).sum())
         if told > most + 1e-9:
             rank = np.empty(len(order), np.intp)
