@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .data.movies import movie
     from .errors import AttndynError, InvalidInput, MissingExtra, TrajectoryError
     from .integrators import Solution, integrate
     from .particles import Attention, Block, Ensemble, Euclidean, FeedForward, Schedule, Space, Sphere
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOME = {
+    "data.movies": ("movie",),
     "errors": ("AttndynError", "InvalidInput", "MissingExtra", "TrajectoryError"),
     "integrators": ("Solution", "integrate"),
     "particles": ("Attention", "Block", "Ensemble", "Euclidean", "FeedForward", "Schedule", "Space", "Sphere"),
@@ -65,6 +67,7 @@ __all__ = [
     "integrate",
     "limit",
     "load",
+    "movie",
     "names",
     "open",
     "open_sweep",

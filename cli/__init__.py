@@ -19,6 +19,7 @@ from .compare import compare
 from .library import check, list_scenarios, schema, show
 from .limit import limit
 from .look import info, plot
+from .movie import movie
 from .options import INTERRUPTED, Interrupted, complain
 from .run import run
 from .sweep import sweep
@@ -42,6 +43,7 @@ COMMANDS: dict[str, Callable[..., None]] = {  # in the order of the help
     "info": info,
     "analyze": analyze,
     "plot": plot,
+    "movie": movie,
     "compare": compare,
     "schema": schema,
 }

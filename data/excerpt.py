@@ -14,7 +14,7 @@ from ..errors import InvalidInput
 Array = NDArray[np.float64]
 
 MOST_FRAMES = 400  # of the paths: more cannot be told apart on paper
-MOST_BYTES = 1 << 31  # read for the paths: fewer frames where frames are large
+MOST_BYTES = 1 << 26  # read for the paths: fewer frames where frames are large
 MOST_PATHS = 300  # tokens whose paths are drawn
 MOST_PAIRED = 2000  # tokens between which inner products are taken: 2 million pairs
 BLOCK_BYTES = 1 << 25
@@ -34,19 +34,19 @@ def read_paths(trajectory: Any, replica: int, project: Any = None) -> Paths:
 
     `project` maps (frames, shown, dimension) to (frames, shown, fewer) and is applied block by block.
     """
-    frames = evenly(len(trajectory.times), _affordable(trajectory, MOST_FRAMES))
+    frames = evenly(len(trajectory.times), affordable(trajectory, MOST_FRAMES))
     weights = weights_of(trajectory, replica)
     tokens = sample(weights, MOST_PATHS)
-    parts = [part if project is None else project(part) for part in _blocks(trajectory, frames, replica, tokens)]
+    parts = [part if project is None else project(part) for part in blocks(trajectory, frames, replica, tokens)]
     return Paths(np.asarray(trajectory.times)[frames], np.concatenate(parts), tokens, weights[tokens])
 
 
 def journey(trajectory: Any, replica: int) -> tuple[NDArray[np.intp], Array]:
     """Some frames (k,) and how far a token has gone until each, on average over some tokens (k,)."""
-    frames = evenly(len(trajectory.times), _affordable(trajectory, MOST_FRAMES // 4))
+    frames = evenly(len(trajectory.times), affordable(trajectory, MOST_FRAMES // 4))
     tokens = sample(weights_of(trajectory, replica), 64)
     gone, last = [0.0], None
-    for part in _blocks(trajectory, frames, replica, tokens):
+    for part in blocks(trajectory, frames, replica, tokens):
         rows = part if last is None else np.concatenate([last, part])
         steps = np.linalg.norm(np.diff(rows, axis=0), axis=2).mean(axis=1)
         gone.extend(gone[-1] + np.cumsum(np.nan_to_num(steps, posinf=0.0)))
@@ -54,12 +54,13 @@ def journey(trajectory: Any, replica: int) -> tuple[NDArray[np.intp], Array]:
     return frames, np.array(gone)
 
 
-def _affordable(trajectory: Any, most: int) -> int:
+def affordable(trajectory: Any, most: int) -> int:
+    """How many frames, at most `most` and at least 8, can be read where large frames take their time and memory."""
     _, _, tokens, dimension = trajectory.positions.shape
     return max(8, min(most, MOST_BYTES // (8 * tokens * dimension)))
 
 
-def _blocks(trajectory: Any, frames: NDArray[np.intp], replica: int, tokens: NDArray[np.intp]) -> Iterator[Array]:
+def blocks(trajectory: Any, frames: NDArray[np.intp], replica: int, tokens: NDArray[np.intp]) -> Iterator[Array]:
     """Positions (some frames, tokens, dimension) of these tokens, block by block of frames."""
     _, _, count, dimension = trajectory.positions.shape
     block = max(1, BLOCK_BYTES // (8 * count * dimension))
@@ -128,3 +129,12 @@ def title_of(trajectory: Any) -> str:
     except (tomllib.TOMLDecodeError, TypeError):
         return ""
     return title if isinstance(title, str) else ""
+
+
+def cluster_distance_of(trajectory: Any) -> float | None:
+    """Within which two tokens belong together, where the trajectory's scenario text says so."""
+    try:
+        distance = tomllib.loads(trajectory.scenario_text).get("save", {}).get("cluster_distance")
+    except (tomllib.TOMLDecodeError, TypeError, AttributeError):
+        return None
+    return float(distance) if isinstance(distance, int | float) else None

@@ -268,6 +268,11 @@ class Limit:
     ) -> None:
         self.close()
 
+    def _repr_html_(self) -> str:
+        from .notebook import limit_html
+
+        return limit_html(self)
+
     def __repr__(self) -> str:
         return f"<Limit {str(self.path)!r}: {self.kind} of {self.name}, {len(self.runs)} runs>"
 

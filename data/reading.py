@@ -271,6 +271,11 @@ class Trajectory:
     def __len__(self) -> int:
         return len(self.times)
 
+    def _repr_html_(self) -> str:
+        from .notebook import trajectory_html
+
+        return trajectory_html(self)
+
     def __repr__(self) -> str:
         frames, replicas, tokens, dimension = self.positions.shape
         return (

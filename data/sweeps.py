@@ -198,6 +198,11 @@ class Sweep:
     def __len__(self) -> int:
         return int(np.prod(self.shape))
 
+    def _repr_html_(self) -> str:
+        from .notebook import sweep_html
+
+        return sweep_html(self)
+
     def __repr__(self) -> str:
         grid = " x ".join(f"{len(values)} {key}" for key, values in self.axes.items())
         return f"<Sweep {str(self.path)!r}: {grid}, {len(self)} points>"

@@ -71,6 +71,11 @@ class Scenario(Section):
         """Whether both say the same, wherever they come from."""
         return isinstance(other, Scenario) and self.model_dump() == other.model_dump()
 
+    def _repr_html_(self) -> str:
+        from .notebook import scenario_html
+
+        return scenario_html(self)
+
     @classmethod
     def parse(
         cls, text: str, *, name: str = "scenario", folder: Path | str = ".", files: Source | None = None

@@ -9,9 +9,8 @@ import time
 
 import pytest
 from attndyn import open as attndyn_open
-from attndyn.cli import main
+from attndyn.cli import COMMANDS, main
 
-COMMANDS = ("list", "show", "check", "run", "sweep", "info", "analyze", "plot", "schema")
 SMALL = ("--set", "tokens.count=8", "--set", "depth.time=2.0", "--backend", "reference")
 
 

@@ -24,15 +24,15 @@ def draw_sphere(axes: Axes, trajectory: Any, depths: DepthScale, replica: int) -
     """
     radius = trajectory.space.radius
     paths = read_paths(trajectory, replica)
-    frame = _viewpoint(paths.positions / radius)
+    frame = viewpoint(paths.positions / radius)
     seen = paths.positions / radius @ frame.T  # right, up, towards the viewer
     axes.set_aspect("equal")
     axes.set_axis_off()
     axes.set_xlim(-1.04, 1.04)
     axes.set_ylim(-1.04, 1.04)
     axes.add_patch(Circle((0, 0), 1.0, facecolor="0.975", edgecolor="0.45", linewidth=0.7, zorder=0))
-    graticule = _graticule() @ frame.T
-    _draw_graticule(axes, graticule)
+    lines = graticule() @ frame.T
+    _draw_graticule(axes, lines)
 
     segments, times, towards = segments_of(paths.times, seen, extent=2.0)
     front = towards > 0
@@ -45,7 +45,7 @@ def draw_sphere(axes: Axes, trajectory: Any, depths: DepthScale, replica: int) -
     add_depth_bar(axes, depths)
 
 
-def _viewpoint(positions: Array) -> Array:
+def viewpoint(positions: Array) -> Array:
     """Rows right, up and towards the viewer (3, 3), for positions (frames, tokens, 3) on the unit sphere.
 
     Of many directions it takes one that shows as many ends, and then starts, as it can, near the usual one,
@@ -66,7 +66,7 @@ def _viewpoint(positions: Array) -> Array:
     return np.stack([right, np.cross(towards, right), towards])
 
 
-def _graticule() -> Array:
+def graticule() -> Array:
     """Meridians and parallels every 30 degrees, (curves, points, 3)."""
     along = np.linspace(0, 2 * np.pi, 181)
     curves = []
