@@ -42,8 +42,8 @@ SERIES = "series"  # <name>/value and time of what is sampled on another clock t
 MERGES = f"{SERIES}/merged_into"  # value i4 [M][n], time f8 [M]: a row for each time that tokens became one
 HASHED = (SCENARIO, SPACE, TOKEN_STRINGS, ARRAY_NAMES)
 
-# Names kept free. A file without them cannot be resumed, but is otherwise whole.
-CHECKPOINT = "parameters/checkpoint"  # state f8 [2][B][n][d] and record u1 [2][8192], written in turn
+# u1 [2][bytes], the state of the run, written in turn, see `checkpoints`; without it a run begins anew
+CHECKPOINT = "parameters/checkpoint"
 
 # Observables stand beside these in an xarray.Dataset
 RESERVED_NAMES = ("positions", "weights", "time", "step", "replica", "token", "component", "token_string")
@@ -62,14 +62,27 @@ def partial_path(path: Path) -> Path:
     return path.with_name(path.name + ".partial")
 
 
+def new_path(path: Path) -> Path:
+    """Where the file is begun; it comes to stand at `partial_path` once it can be read."""
+    return path.with_name(path.name + ".partial.new")
+
+
+def lock_path(path: Path) -> Path:
+    """What the process that writes the file has locked."""
+    return path.with_name(path.name + ".lock")
+
+
 def observable(name: str) -> str:
     """Where the values of an observable stand."""
     return f"{OBSERVABLES}/{name}/value"
 
 
 def frames_per_chunk(frame_bytes: int) -> int:
-    """clip(round(1 MiB / frame bytes), 1, 512): large enough for speed, small enough to read one frame."""
-    return min(max(round(MEBIBYTE / frame_bytes), 1), 512)
+    """clip(round(1 MiB / frame bytes), 1, 64): large enough for speed, small enough to read one frame, and to lose few.
+
+    Frames are on disk when a chunk is full, so that never more than 64 are not.
+    """
+    return min(max(round(MEBIBYTE / frame_bytes), 1), 64)
 
 
 def chunk_of(shape: tuple[int, ...], values: int) -> tuple[int, ...]:
@@ -84,7 +97,8 @@ def chunk_of(shape: tuple[int, ...], values: int) -> tuple[int, ...]:
 def observable_chunk(row_shape: tuple[int, ...]) -> tuple[int, ...]:
     """Chunk (frames, *row) of f8 values that fits a page; `row_shape` is (replicas,) or (replicas, k).
 
-    The number of frames is a power of two, so that blocks of 512 frames fill whole chunks.
+    The number of frames is a power of two. A chunk may be written when it is half full, and again: within a page that
+    is safe.
     """
     row = chunk_of(row_shape, SMALL_CHUNK // 8)
     frames = SMALL_CHUNK // 8 // math.prod(row)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -62,7 +63,7 @@ def checkpoint_of(run: Any) -> Checkpoint:
         "clock": [run.clock.base, run.clock.local],
         "h": run.h,
         "control": [run.control.before, run.control.rejected],
-        "statistics": asdict(run.statistics),
+        "statistics": asdict(run.statistics) | {"wall_seconds": time.perf_counter() - run.began},
         "drifts_before": run.drifts_before,
         "evaluations": stepper.evaluations,
         "frames": run.frames.saved,

@@ -59,7 +59,7 @@ def integrate(
     seed: int = 0,
     noise_step: float | None = None,
     weighting: Weighting | None = None,
-    on_checkpoint: Callable[[Callable[[], Checkpoint]], None] | None = None,
+    on_checkpoint: Callable[[Callable[[], Checkpoint]], str | None] | None = None,
     resume: Checkpoint | None = None,
     **engine: Unpack[EngineOptions],
 ) -> Solution:
@@ -94,7 +94,8 @@ def integrate(
     seed, noise_step : the path of B is a function of the seed, the replica and the token; it is drawn on intervals of
                length noise_step (by default step), of which the step is a half, a quarter, ...
     weighting : how the weights of tokens change with depth, a `WeightSchedule` or a `Focus`; by default they stay
-    on_checkpoint : called after every accepted step with a function that gives the checkpoint there
+    on_checkpoint : called after every accepted step with a function that gives the checkpoint there; the status it
+               returns, if any, ends the run
     resume   : a checkpoint of a run with the same arguments, from which this one goes on; frames that it counts as
                saved are not saved again, and all that follows is what the undisturbed run has, to the bit
     engine   : backend, device, threads, sums, sum_tolerance, as in `Attention.drift`
@@ -120,13 +121,13 @@ def integrate(
     )
     if resume is not None:
         run.go_on_from(resume)
-    began = time.perf_counter() - run.statistics.wall_seconds
+    run.began = time.perf_counter() - run.statistics.wall_seconds
     try:
         status = run.to_its_end(attention_of(laws_of(law)[0]))
     except KeyboardInterrupt:
         status = "interrupted"
     t, x = run.now[0], run.of_all(run.now[1])
-    run.statistics.wall_seconds = time.perf_counter() - began
+    run.statistics.wall_seconds = time.perf_counter() - run.began
     run.count_drifts()  # those of the last interpolant included
     behind = frames.last is None or frames.last < t
     if status != "finished" and behind and np.isfinite(x).all():
@@ -154,13 +155,14 @@ class _Run:
     merging: Merging
     stop: tuple[Event, ...]
     on_progress: Callable[[float, Statistics], None] | None
-    on_checkpoint: Callable[[Callable[[], Checkpoint]], None] | None
+    on_checkpoint: Callable[[Callable[[], Checkpoint]], str | None] | None
     now: tuple[float, State]
     tokens: int  # of the user's ensemble
     statistics: Statistics = field(default_factory=Statistics)
     drifts_before: int = 0  # of steppers that were replaced, as are their records
     records: dict[str, Any] = field(default_factory=dict)
     clock: Clock = field(default_factory=Clock)  # at `now`
+    began: float = 0.0  # on the clock of this process
     h: float = 0.0  # the length of the next step; 0 before the first
     control: StepControl = field(default_factory=lambda: StepControl(0))
 
@@ -205,8 +207,8 @@ class _Run:
             if any([self._switch(t), self._join()]):
                 x = self.now[1]
                 self.stepper.start(t, x)
-            if self.on_checkpoint is not None:
-                self.on_checkpoint(lambda: checkpoint_of(self))
+            if self.on_checkpoint is not None and (status := self.on_checkpoint(lambda: checkpoint_of(self))):
+                return status
         return "finished"
 
     def _begin(self) -> Event | None:
