@@ -211,12 +211,18 @@ class TrajectoryWriter:
         """
         if not self._file:
             raise TrajectoryError(f"{self.path}: the file is finished already")
-        outcome = outcome_of(status, statistics or {})
+        try:
+            self._finish(status, statistics or {})
+        finally:
+            self._lock.release()
+
+    def _finish(self, status: str, statistics: Mapping[str, float]) -> None:
+        outcome = outcome_of(status, statistics)
         problem = None
         try:
             self._commit()
         except TrajectoryError as error:
-            problem, outcome = error, outcome_of(f"failed: {error}", statistics or {})
+            problem, outcome = error, outcome_of(f"failed: {error}", statistics)
         try:
             with guard(self.partial, "the file", "cannot be written"):
                 self._file[layout.OUTCOME][...] = np.frombuffer(outcome, np.uint8)
@@ -226,7 +232,6 @@ class TrajectoryWriter:
                 self._file.close()
         with guard(self.partial, "the file", "cannot be given its final name"):
             put_in_place(self.partial, self.path, self._overwrite)
-        self._lock.release()
         if problem is not None:
             raise problem
 
