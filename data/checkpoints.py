@@ -132,7 +132,7 @@ def _unpacked(header: dict[str, Any], body: bytes, at: int) -> Slot:
         at += count * dtype.itemsize
     if len({len(rows) for rows in parts["tail"].values()}) > 1:
         raise ValueError("the frames of its tail have different numbers of rows")
-    numbers = [header[name] for name in ("number", "frames", "merges")]
-    if not all(isinstance(number, int) and number >= 0 for number in numbers):
+    number, frames, merges = (header[name] for name in ("number", "frames", "merges"))
+    if not all(isinstance(count, int) and count >= 0 for count in (number, frames, merges)):
         raise ValueError("its counts are no counts")
-    return Slot(*numbers, tail=parts["tail"], record=dict(header["record"]), arrays=parts["state"])
+    return Slot(number, frames, merges, parts["tail"], dict(header["record"]), parts["state"])

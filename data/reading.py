@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import h5py
 import numpy as np
@@ -222,7 +222,7 @@ class Trajectory:
         """Close the file; what was read before stays."""
         self._file.close()
 
-    def __enter__(self) -> Trajectory:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -70,7 +70,7 @@ class Merging:
         space, dtype = self.ensemble.space, self.ensemble.positions.dtype
         return engine if any(obstacle(law, space, dtype) for law in self.laws) else replace(engine, sums="differences")
 
-    def go_on(self, record: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
+    def go_on(self, record: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
         """Take over what a checkpoint says of the tokens that are moved."""
         self.distance, self.drift_change = record["merge"], record["drift_change"]
         if "rows" in arrays:
