@@ -120,7 +120,8 @@ def _report(trajectory: Trajectory, quiet: bool, as_json: bool) -> None:
         print(json.dumps(outcome(trajectory)))
     if trajectory.status.startswith("interrupted"):
         status = TERMINATED if trajectory.status.endswith("SIGTERM") else INTERRUPTED
-        raise Interrupted(f"{ending(trajectory)}; attndyn resume {trajectory.path} goes on with it", status)
+        how = "" if trajectory.checkpoint is None else f"; attndyn resume {trajectory.path} goes on with it"
+        raise Interrupted(f"{ending(trajectory)}{how}", status)
     if trajectory.status.startswith("failed"):
         raise typer.Exit(complain(ending(trajectory), 1))
     if not quiet and not as_json:

@@ -44,6 +44,10 @@ def resume(
         check_unfinished(before)
         if not len(before):
             raise InvalidInput(f"{before.path} holds no frame to go on from; run its scenario again with --overwrite")
+        if (processes := before.provenance.get("processes") or 1) > 1:
+            raise InvalidInput(
+                f"{before.path} is a run of {processes} processes, whose state is not kept; run it again"
+            )
         _compare_versions(before)
         plan, engine = before.plan, _engine(before.scenario, before.provenance, threads)
         writer, slot = going_on(before, found.path)
@@ -79,10 +83,9 @@ def depth_of(path: Path) -> float:
 
 def _engine(scenario: Scenario, provenance: dict[str, Any], threads: int | None) -> Engine:
     """The engine of the run, with as many threads as are wanted now."""
-    given = {name: provenance.get(name) for name in ("backend", "device", "processes")}
-    backend, device, processes = given["backend"] or "numba", given["device"] or "cpu", given["processes"] or 1
+    backend, device = provenance.get("backend") or "numba", provenance.get("device") or "cpu"
     threads = provenance.get("threads") if threads is None else threads
-    return engine_of(scenario, backend=backend, device=device, processes=processes, threads=threads)
+    return engine_of(scenario, backend=backend, device=device, threads=threads)
 
 
 def _compare_versions(trajectory: Trajectory) -> None:
