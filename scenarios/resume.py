@@ -46,7 +46,7 @@ def resume(
             raise InvalidInput(f"{before.path} holds no frame to go on from; run its scenario again with --overwrite")
         if (processes := before.provenance.get("processes") or 1) > 1:
             raise InvalidInput(
-                f"{before.path} is a run of {processes} processes, whose state is not kept; run it again"
+                f"{before.path} was run by {processes} processes, whose state is not kept; run it again"
             )
         _compare_versions(before)
         plan, engine = before.plan, _engine(before.scenario, before.provenance, threads)
