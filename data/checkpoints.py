@@ -75,6 +75,14 @@ def write(file: h5py.File, slot: Slot) -> None:
     stored[slot.number % 2, : len(packed)] = np.frombuffer(packed, np.uint8)
 
 
+def check(file: h5py.File) -> None:
+    """Raise ValueError where a slot that was written is not whole."""
+    stored = opening.dataset(file, layout.CHECKPOINT, "u", (2,))
+    for row in range(len(stored)):
+        if stored[row, : len(MAGIC)].any() and _read(stored, row) is None:
+            raise ValueError(f"slot {row} is not what was written (sha256 differs)")
+
+
 def latest(file: h5py.File) -> Slot | None:
     """The later of the slots that are whole; None where there is none."""
     if not opening.has(file, layout.CHECKPOINT):
