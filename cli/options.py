@@ -22,6 +22,7 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a value, e.g. attention.beta=9; repeatable."),
 ]
+Outside = Annotated[bool, typer.Option("--outside", help="Let the scenario name files outside its folder.")]
 Seed = Annotated[int | None, typer.Option(min=0, help="The seed, tokens.seed.")]
 File = Annotated[Path, typer.Argument(metavar="F.h5", help="The file of a run, a sweep or a limit study.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -55,7 +56,7 @@ def complain(error: Exception | str, status: int) -> int:
     return status
 
 
-def scenario_of(name: str, changes: list[str] | None, seed: int | None) -> Scenario:
+def scenario_of(name: str, changes: list[str] | None, seed: int | None, outside: bool = False) -> Scenario:
     """The scenario of this name or file, with the values of --set and --seed."""
     from ..scenarios.overrides import assignments
     from ..scenarios.schema import load
@@ -63,7 +64,7 @@ def scenario_of(name: str, changes: list[str] | None, seed: int | None) -> Scena
     values = assignments("--set", changes)
     if seed is not None:
         values["tokens.seed"] = seed
-    return load(name).override(values)
+    return load(name, outside=outside).override(values)
 
 
 def seconds(walltime: str | None) -> float | None:

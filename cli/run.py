@@ -16,6 +16,7 @@ from .options import (
     Device,
     Interrupted,
     Name,
+    Outside,
     Overwrite,
     Quiet,
     Seed,
@@ -37,6 +38,7 @@ def run(
     out: Annotated[Path | None, typer.Option(help="The trajectory file; by default NAME.h5 here.")] = None,
     changes: Set = None,
     seed: Seed = None,
+    outside: Outside = False,
     backend: Annotated[
         str | None, typer.Option(help="numba (the default), torch (with --processes the default) or reference.")
     ] = None,
@@ -61,7 +63,7 @@ def run(
     from ..scenarios.resume import is_begun
     from ..scenarios.run import run as run_scenario
 
-    scenario = scenario_of(name, changes, seed)
+    scenario = scenario_of(name, changes, seed, outside)
     out = out or Path(f"{scenario.name}.h5")
     if go_on and is_begun(out, scenario):
         resume(out, threads=threads, walltime=walltime, quiet=quiet, as_json=as_json)

@@ -45,9 +45,7 @@ def resume(
         if not len(before):
             raise InvalidInput(f"{before.path} holds no frame to go on from; run its scenario again with --overwrite")
         if (processes := before.provenance.get("processes") or 1) > 1:
-            raise InvalidInput(
-                f"{before.path} was run by {processes} processes, whose state is not kept; run it again"
-            )
+            raise InvalidInput(f"{before.path} was run by {processes} processes, whose state is not kept; run it again")
         _compare_versions(before)
         plan, engine = before.plan, _engine(before.scenario, before.provenance, threads)
         writer, slot = going_on(before, found.path)
