@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .scenarios.comparison import compare
     from .scenarios.files import names
     from .scenarios.limits.study import limit
+    from .scenarios.resume import resume
     from .scenarios.run import run
     from .scenarios.schema import Scenario, load
     from .scenarios.sweep import Sweep, open_sweep, sweep
@@ -36,6 +37,7 @@ _HOME = {
     "scenarios.comparison": ("compare",),
     "scenarios.files": ("names",),
     "scenarios.limits.study": ("limit",),
+    "scenarios.resume": ("resume",),
     "scenarios.run": ("run",),
     "scenarios.schema": ("Scenario", "load"),
     "scenarios.sweep": ("Sweep", "open_sweep", "sweep"),
@@ -71,6 +73,7 @@ __all__ = [
     "names",
     "open",
     "open_sweep",
+    "resume",
     "run",
     "sweep",
 ]

@@ -1,7 +1,8 @@
 """The command line. Every command is a few lines: what it does is done by `scenarios` and `data`.
 
-Exit status: 0; 2 for a mistake of the user's, told in one line on stderr; 1 for a failure; 130 for a sweep that was
-interrupted and can be gone on with. What takes long to import is imported by the commands that need it.
+Exit status: 0; 2 for a mistake of the user's, told in one line on stderr; 1 for a failure; 130 for what was
+interrupted, by Ctrl-C or its time limit, and can be gone on with, 143 where it was by SIGTERM. What takes long to
+import is imported by the commands that need it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from .limit import limit
 from .look import info, plot
 from .movie import movie
 from .options import INTERRUPTED, Interrupted, complain
-from .run import run
+from .run import resume, run
 from .sweep import sweep
 
 app = typer.Typer(
@@ -38,6 +39,7 @@ COMMANDS: dict[str, Callable[..., None]] = {  # in the order of the help
     "show": show,
     "check": check,
     "run": run,
+    "resume": resume,
     "sweep": sweep,
     "limit": limit,
     "info": info,
@@ -76,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (AttndynError, OSError, MemoryError) as error:
         return complain(error, 2 if isinstance(error, MissingExtra) else 1)
     except Interrupted as error:
-        return complain(error, INTERRUPTED)
+        return complain(error, error.status)
     except KeyboardInterrupt:
         return complain("interrupted", 1)
     except Exception as error:

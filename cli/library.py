@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from .options import Name, Seed, Set, scenario_of
+from .options import Name, Outside, Seed, Set, scenario_of
 
 
 def list_scenarios() -> None:
@@ -30,7 +30,7 @@ def show(name: Name) -> None:
     print(source(name), end="")
 
 
-def check(name: Name, changes: Set = None, seed: Seed = None) -> None:
+def check(name: Name, changes: Set = None, seed: Seed = None, outside: Outside = False) -> None:
     """Check a scenario without running it, and say what it would do.
 
     Example: attndyn check mine.toml
@@ -38,7 +38,7 @@ def check(name: Name, changes: Set = None, seed: Seed = None) -> None:
     from ..scenarios.build import build
     from ..scenarios.summary import summary
 
-    print(f"ok: {summary(build(scenario_of(name, changes, seed)))}")
+    print(f"ok: {summary(build(scenario_of(name, changes, seed, outside)))}")
 
 
 def schema() -> None:

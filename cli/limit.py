@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import InvalidInput
-from .options import AsJson, Backend, Device, Interrupted, Overwrite, Quiet, Seed, Set, points_bar, scenario_of
+from .options import AsJson, Backend, Device, Interrupted, Outside, Overwrite, Quiet, Seed, Set, points_bar, scenario_of
 
 if TYPE_CHECKING:
     from ..data.limits import Limit
@@ -21,6 +21,7 @@ def limit(
     out: Annotated[Path | None, typer.Option(help="The file; by default NAME-limit.h5 here.")] = None,
     changes: Set = None,
     seed: Seed = None,
+    outside: Outside = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; one per core, if it takes long.")] = None,
     backend: Backend = "numba",
     device: Device = "cpu",
@@ -43,7 +44,7 @@ def limit(
     if len(words) > 2:
         raise InvalidInput(f"a limit study has a kind and a scenario; got {' '.join(words)}")
     kind = words[0] if len(words) == 2 else None
-    scenario = of_kind(scenario_of(words[-1], None, seed), kind, assignments("--set", changes))
+    scenario = of_kind(scenario_of(words[-1], None, seed, outside), kind, assignments("--set", changes))
     out = out or Path(f"{scenario.name}-{kind or 'limit'}.h5")
     if out.suffix == ".png":
         raise InvalidInput(f"--out: names the HDF5 file of the study, beside which the picture is drawn; got {out}")

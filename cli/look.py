@@ -7,18 +7,27 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import InvalidInput
+from ..errors import InvalidInput, TrajectoryError
 from .options import AsJson, File, Overwrite
 
 
-def info(file: File, as_json: AsJson = False) -> None:
+def info(
+    file: File,
+    as_json: AsJson = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Read all of it: do its checksums hold?")] = False,
+) -> None:
     """Say what a file holds: a trajectory, a sweep, a limit study.
 
-    Example: attndyn info clusters.h5 --json
+    Example: attndyn info clusters.h5 --verify
     """
+    from ..data.verifying import verified
     from ..scenarios.results import described
 
+    if verify and (damaged := verified(file)):
+        raise TrajectoryError(f"{file} is damaged: {'; '.join(damaged)}")
     print(described(file, as_json))
+    if verify and not as_json:
+        print("  verified           all checksums hold")
 
 
 def plot(

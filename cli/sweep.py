@@ -15,6 +15,7 @@ from .options import (
     Device,
     Interrupted,
     Name,
+    Outside,
     Overwrite,
     Quiet,
     Seed,
@@ -39,6 +40,7 @@ def sweep(
     every_replica: Annotated[bool, typer.Option("--every-replica", help="Keep the values of all replicas.")] = False,
     changes: Set = None,
     seed: Seed = None,
+    outside: Outside = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; by default one per core.")] = None,
     scheduler: Annotated[str | None, typer.Option(metavar="tcp://HOST:PORT", help="A Dask scheduler.")] = None,
     backend: Backend = "numba",
@@ -59,7 +61,7 @@ def sweep(
     from ..scenarios.sweep_summary import interruption, was_finished
 
     grid = parse_grids(grids)
-    scenario = scenario_of(name, changes, seed)
+    scenario = scenario_of(name, changes, seed, outside)
     out = out or Path(f"{scenario.name}-sweep.h5")
     with blaming("--out"):
         check_target(out, overwrite or out.is_file())

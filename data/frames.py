@@ -17,6 +17,37 @@ from .opening import guard
 FrameIndex = int | slice | list[int] | NDArray[np.integer] | NDArray[np.bool_]
 
 
+class Rows:
+    """The rows of a dataset on disk, and behind them those that an unfinished run has kept in its checkpoint."""
+
+    def __init__(self, stored: h5py.Dataset, count: int, tail: NDArray[Any]) -> None:
+        self._stored, self._count, self._tail = stored, count, tail
+        self.name, self.dtype, self.chunks = stored.name, stored.dtype, stored.chunks
+        self.shape = (count + len(tail), *stored.shape[1:])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __bool__(self) -> bool:
+        return bool(self._stored)
+
+    def __getitem__(self, selection: Any) -> NDArray[Any]:
+        first, *rest = selection if isinstance(selection, tuple) else (selection,)
+        if isinstance(first, int | np.integer):
+            here = first < self._count
+            return self._stored[(first, *rest)] if here else self._tail[(first - self._count, *rest)]
+        chosen = np.arange(len(self))[first]  # increasing, see `_selection`
+        behind = chosen[chosen >= self._count] - self._count
+        ahead = chosen[chosen < self._count]
+        parts = [self._tail[(behind, *rest)]]
+        if len(ahead):
+            step = ahead[1] - ahead[0] if len(ahead) > 1 else 1
+            even = len(ahead) < 2 or (np.diff(ahead) == step).all()
+            read = slice(int(ahead[0]), int(ahead[-1]) + 1, int(step)) if even else ahead
+            parts.insert(0, self._stored[(read, *rest)])
+        return np.concatenate(parts)
+
+
 class Positions:
     """Positions (frames, replicas, tokens, dimension) on disk; indexing reads them.
 
@@ -26,7 +57,7 @@ class Positions:
 
     ndim = 4
 
-    def __init__(self, path: Path, stored: h5py.Dataset, shape: tuple[int, int, int, int]) -> None:
+    def __init__(self, path: Path, stored: h5py.Dataset | Rows, shape: tuple[int, int, int, int]) -> None:
         self.shape = shape
         self.dtype = stored.dtype.newbyteorder("=")
         self._path = path
@@ -67,7 +98,7 @@ class Positions:
 class Observables(Mapping[str, NDArray[np.float64]]):
     """Name -> values (frames, replicas) or (frames, replicas, k); read when looked up."""
 
-    def __init__(self, path: Path, stored: Mapping[str, h5py.Dataset], frames: int) -> None:
+    def __init__(self, path: Path, stored: Mapping[str, h5py.Dataset | Rows], frames: int) -> None:
         self._path = path
         self._stored = stored
         self._frames = frames
@@ -91,7 +122,7 @@ class Observables(Mapping[str, NDArray[np.float64]]):
         return f"<Observables {', '.join(self._stored)}>"
 
 
-def _read(path: Path, stored: h5py.Dataset, selection: Any) -> np.ndarray:
+def _read(path: Path, stored: h5py.Dataset | Rows, selection: Any) -> np.ndarray:
     if not stored:
         raise TrajectoryError(f"{path} is closed; nothing more can be read from it")
     with guard(path, stored.name):

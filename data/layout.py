@@ -48,8 +48,8 @@ ANALYSIS_INDEX = f"{ANALYSIS}/index"  # u1, JSON list of records {name, place, p
 
 HASHED = (SCENARIO, SPACE, TOKEN_STRINGS, ARRAY_NAMES)
 
-# Names kept free. A file without them cannot be resumed, but is otherwise whole.
-CHECKPOINT = "parameters/checkpoint"  # state f8 [2][B][n][d] and record u1 [2][8192], written in turn
+# u1 [2][bytes], the state of the run, written in turn, see `checkpoints`; without it a run begins anew
+CHECKPOINT = "parameters/checkpoint"
 
 # Observables stand beside these in an xarray.Dataset
 RESERVED_NAMES = ("positions", "weights", "time", "step", "replica", "token", "component", "token_string")
@@ -67,6 +67,16 @@ PROVENANCE_BYTES = 4 * SMALL_CHUNK  # at least; twice the text if that is longer
 def partial_path(path: Path) -> Path:
     """Where the file stands until its run has ended."""
     return path.with_name(path.name + ".partial")
+
+
+def new_path(path: Path) -> Path:
+    """Where the file is begun; it comes to stand at `partial_path` once it can be read."""
+    return path.with_name(path.name + ".partial.new")
+
+
+def lock_path(path: Path) -> Path:
+    """What the process that writes the file has locked."""
+    return path.with_name(path.name + ".lock")
 
 
 def observable(name: str) -> str:
@@ -94,7 +104,8 @@ def chunk_of(shape: tuple[int, ...], values: int) -> tuple[int, ...]:
 def observable_chunk(row_shape: tuple[int, ...]) -> tuple[int, ...]:
     """Chunk (frames, *row) of f8 values that fits a page; `row_shape` is (replicas,) or (replicas, k).
 
-    The number of frames is a power of two, as that of the largest block: whole blocks fill it.
+    The number of frames is a power of two, as that of the largest block: whole blocks fill it. Before that it may be
+    written again: within a page that is safe.
     """
     row = chunk_of(row_shape, SMALL_CHUNK // 8)
     frames = SMALL_CHUNK // 8 // math.prod(row)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from ..errors import MissingExtra
 from ..particles import Euclidean, Space, Sphere
 from . import cut_off, layout, opening
-from .frames import Observables, Positions
+from .checkpoints import Slot, latest
+from .frames import Observables, Positions, Rows
 from .kept_arrays import KeptArrays
 from .target import identity
 
@@ -121,24 +122,28 @@ class Trajectory:
         for name, value in values.items():
             with opening.guard(path, name):
                 opening.check_stored(value, frames)
+        with opening.guard(path, layout.CHECKPOINT):
+            self.checkpoint: Slot | None = None if cut_off.is_cut_off(file) else latest(file)
+        rows: dict[str, h5py.Dataset | Rows] = {**values, **_with_tail(self.checkpoint, values, frames)}
+        frames = min(frames + _behind(self.checkpoint, frames), *(len(value) for value in rows.values()))
 
         with opening.guard(path, layout.POSITION):
-            position = values[layout.POSITION]
+            position = rows[layout.POSITION]
             replicas, tokens = self._replicas_and_tokens(*position.shape[1:])
             self.positions = Positions(path, position, (frames, replicas, tokens, self.space.dimension))
         with opening.guard(path, layout.TIME):
-            self.times: NDArray[np.float64] = values[layout.TIME][:frames]
+            self.times: NDArray[np.float64] = rows[layout.TIME][:frames]
             if not np.isfinite(self.times).all() or (np.diff(self.times) < 0).any():
                 raise ValueError("times must be finite and not decrease")
         with opening.guard(path, layout.STEP):
-            self.steps: NDArray[np.int64] = values[layout.STEP][:frames]
+            self.steps: NDArray[np.int64] = rows[layout.STEP][:frames]
         with opening.guard(path, layout.MERGES):
             self.merges = self._read_merges(tokens)
         for name in observables.values():
             with opening.guard(path, name):
                 if values[name].shape[1] != replicas:
                     raise ValueError(f"{values[name].shape[1]} replicas, where the positions have {replicas}")
-        stored = {name: values[place] for name, place in observables.items()}
+        stored = {name: rows[place] for name, place in observables.items()}
         self.observables = Observables(path, stored, frames)
 
     def _without_what_was_cut_off(self, values: list[h5py.Dataset], frames: int) -> int:
@@ -149,8 +154,13 @@ class Trajectory:
         self.status = f"cut off: {left} of {frames} frames"
         return left
 
+    @property
+    def merging(self) -> bool:
+        """Whether tokens may have become one on the way."""
+        return layout.SERIES in self._file and opening.has(self._file, layout.MERGES)
+
     def _read_merges(self, tokens: int) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
-        if layout.SERIES not in self._file or not opening.has(self._file, layout.MERGES):
+        if not self.merging:
             return np.empty(0), np.empty((0, tokens), np.int32)
         value = opening.dataset(self._file, f"{layout.MERGES}/value", "i", (2,))
         time = opening.dataset(self._file, f"{layout.MERGES}/time", "f", (1,))
@@ -282,3 +292,21 @@ class Trajectory:
             f"<Trajectory {str(self.path)!r}: {frames} frames, {replicas} x {tokens} tokens, "
             f"{self.space.name} of dimension {dimension}, {self.status}>"
         )
+
+
+def _behind(slot: Slot | None, frames: int) -> int:
+    """How many frames a checkpoint holds behind those that are in the datasets."""
+    return 0 if slot is None or slot.frames > frames else max(0, slot.frames + slot.rows - frames)
+
+
+def _with_tail(slot: Slot | None, stored: Mapping[str, h5py.Dataset], frames: int) -> dict[str, Rows]:
+    """The datasets with the frames of a checkpoint behind their own; none where it has none, or they do not fit."""
+    if slot is None or _behind(slot, frames) == 0 or slot.tail.keys() != stored.keys():
+        return {}
+    found = {}
+    for name, values in stored.items():
+        rows = slot.tail[name]
+        if rows.shape[1:] != values.shape[1:] or rows.dtype.kind != values.dtype.kind:
+            return {}
+        found[name] = Rows(values, frames, rows[frames - slot.frames :].astype(values.dtype, copy=False))
+    return found

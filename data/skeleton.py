@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..particles import Ensemble
-from . import layout
+from . import checkpoints, layout
 
 
 def create_file(path: Path) -> h5py.File:
@@ -66,9 +67,16 @@ def build(
         _text(file, name, text)
     for number, values in enumerate(arrays):
         _array(file, f"{layout.ARRAYS}/{number}", values)
+    block = sum(file[name].dtype.itemsize * math.prod(file[name].shape[1:]) for name in growing_names(observables))
+    checkpoints.create(file, checkpoints.capacity(ensemble.positions.shape, 8, frames_per_chunk * block))
     _array(file, layout.WEIGHTS, ensemble.weights)
     _array(file, layout.FRAMES_COMMITTED, np.zeros(1, np.int64))
     _array(file, layout.FINISHED, np.zeros(1, np.int8))
+
+
+def growing_names(observables: Mapping[str, tuple[int, ...]]) -> tuple[str, ...]:
+    """The datasets that grow with the frames."""
+    return (layout.STEP, layout.TIME, layout.POSITION, *map(layout.observable, observables))
 
 
 def _text(file: h5py.File, name: str, text: bytes) -> None:

@@ -12,22 +12,27 @@ from .layout import MEBIBYTE, partial_path
 RESERVE = 2 * MEBIBYTE  # stays free beside what is written, for HDF5's own indices
 
 
-def check_target(path: Path, overwrite: bool) -> None:
-    """Raise InvalidInput, with one sentence, unless a file can be made at `path`."""
+def check_folder(path: Path) -> None:
+    """Raise InvalidInput, with one sentence, unless a file may be made where `path` is."""
     if path.is_dir():
         raise InvalidInput(f"{path} is a folder; name a file in it")
     if not path.parent.is_dir():
         raise InvalidInput(f"{path} cannot be written: there is no folder {path.parent}")
     if not os.access(path.parent, os.W_OK):
         raise InvalidInput(f"{path} cannot be written: no permission to write to the folder {path.parent}")
+
+
+def check_target(path: Path, overwrite: bool) -> None:
+    """Raise InvalidInput, with one sentence, unless a file can be made at `path`."""
+    check_folder(path)
     if overwrite:
         return
     if path.exists():
         raise InvalidInput(f"{path} exists already; give another name, or --overwrite to replace it")
     if partial_path(path).exists():
         raise InvalidInput(
-            f"{partial_path(path)} holds an unfinished run, maybe one that still goes; "
-            "give another name, or --overwrite to replace it"
+            f"{partial_path(path)} holds an unfinished run; attndyn resume {path} goes on with it; "
+            "or give another name, or --overwrite to replace it"
         )
 
 

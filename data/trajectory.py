@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
-from collections.abc import Mapping, Sequence
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -17,10 +18,16 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ..errors import InvalidInput, TrajectoryError
 from ..particles import Ensemble
-from . import layout, skeleton
+from . import checkpoints, layout, skeleton
 from .kept_arrays import ArrayName
+from .locks import Lock
 from .opening import guard
-from .target import check_space, check_target, put_in_place
+from .target import check_folder, check_space, check_target, put_in_place
+from .texts import checked_observables, outcome_of, texts_of
+
+State = tuple[Mapping[str, Any], Mapping[str, NDArray[Any]]]  # numbers and texts, and arrays
+
+EVERY = 5.0  # seconds between two notes of where a run stands
 
 
 class TrajectoryWriter:
@@ -40,7 +47,10 @@ class TrajectoryWriter:
     frames_per_chunk : by default as many as fill 1 MiB, at most 64; 1 puts every frame on disk at once
     merging          : whether tokens may become one on the way; `append_merge` then says when and which
 
-    Raises InvalidInput for a path that cannot be written or arguments that do not fit together.
+    going_on         : whether an unfinished file of the same name is replaced, as soon as `keep` was called
+
+    Raises InvalidInput for a path that cannot be written or arguments that do not fit together; TrajectoryError where
+    another run writes the file.
     """
 
     def __init__(
@@ -57,6 +67,7 @@ class TrajectoryWriter:
         frames_per_chunk: int | None = None,
         merging: bool = False,
         overwrite: bool = False,
+        going_on: bool = False,
     ) -> None:
         self.path = Path(path)
         self.partial = layout.partial_path(self.path)
@@ -70,24 +81,50 @@ class TrajectoryWriter:
         if frames_per_chunk < 1:
             raise InvalidInput(f"frames_per_chunk must be at least 1; got {frames_per_chunk}")
         self._block = frames_per_chunk
-        shapes = _checked_observables(observables)
+        shapes = checked_observables(observables)
         provenance = provenance or {}
         arrays = arrays or {}
-        texts = _texts(ensemble, scenario, provenance, token_strings, list(arrays))
+        texts = texts_of(ensemble, scenario, provenance, token_strings, list(arrays))
 
-        check_target(self.path, overwrite)
-        check_space(self.partial, sum(map(len, texts.values())) + sum(values.nbytes for values in arrays.values()))
+        check_folder(self.path)
+        self._lock = Lock(self.path)
+        self._lock.take()
+        try:
+            if not going_on:
+                check_target(self.path, overwrite)
+            self._begin(ensemble, stored, shapes, texts, list(arrays.values()), provenance, merging, going_on)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _begin(
+        self,
+        ensemble: Ensemble,
+        stored: np.dtype,
+        shapes: Mapping[str, tuple[int, ...]],
+        texts: Mapping[str, bytes],
+        arrays: Sequence[NDArray[np.floating]],
+        provenance: Mapping[str, Any],
+        merging: bool,
+        going_on: bool,
+    ) -> None:
+        """Make the file, and the buffers of a block."""
+        check_space(self.partial, sum(map(len, texts.values())) + sum(values.nbytes for values in arrays))
         author = str(provenance.get("author", "unknown"))
-        self._file = self._create(ensemble, stored, shapes, texts, list(arrays.values()), author, merging)
+        self._file = self._create(ensemble, stored, shapes, texts, arrays, author, merging)
 
-        growing = (layout.STEP, layout.TIME, layout.POSITION, *map(layout.observable, shapes))
-        self._datasets = [self._file[name] for name in growing]
+        self._names = skeleton.growing_names(shapes)
+        self._datasets = [self._file[name] for name in self._names]
         self._buffers = [np.empty((self._block, *d.shape[1:]), d.dtype) for d in self._datasets]
         self._steps, self._times, positions, *values = self._buffers
         self._positions = positions.reshape(self._block, *self._frame_shape)
         self._observables = dict(zip(shapes, values, strict=True))
         self._committed = self._buffered = 0
         self._last_time = -math.inf
+        self._merges = self._slots = 0
+        self._kept_at = time.monotonic()
+        if not going_on:
+            self._stand_in_place()
 
     def __len__(self) -> int:
         """Number of frames appended; the last ones may still be in memory."""
@@ -142,6 +179,29 @@ class TrajectoryWriter:
                 group[name].resize(len(group[name]) + 1, axis=0)
                 group[name][-1] = value
             self._file.flush()
+        self._merges += 1
+
+    def keep(self, state: Callable[[], State], now: bool = False) -> None:
+        """Note where the run stands, every few seconds or `now`: from there it can go on when it is killed.
+
+        state : gives numbers and texts, and arrays. With them go the frames that are in memory.
+
+        Raises TrajectoryError when the file cannot be written.
+        """
+        if not now and time.monotonic() - self._kept_at < EVERY:
+            return
+        record, arrays = state()
+        tail = {name: buffer[: self._buffered] for name, buffer in zip(self._names, self._buffers, strict=True)}
+        check_space(self.partial, 2 * self._file[layout.CHECKPOINT].shape[1])
+        with guard(self.partial, "the file", "cannot be written"):
+            self._synchronise()  # what the slot counts as written is
+            checkpoints.write(
+                self._file, checkpoints.Slot(self._slots, self._committed, self._merges, tail, record, arrays)
+            )
+            self._synchronise()
+        self._slots += 1
+        self._kept_at = time.monotonic()
+        self._stand_in_place()
 
     def finish(self, status: str = "finished", statistics: Mapping[str, float] | None = None) -> None:
         """Write the frames still in memory, the status and the statistics, and give the file its final name.
@@ -151,12 +211,18 @@ class TrajectoryWriter:
         """
         if not self._file:
             raise TrajectoryError(f"{self.path}: the file is finished already")
-        outcome = _outcome(status, statistics or {})
+        try:
+            self._finish(status, statistics or {})
+        finally:
+            self._lock.release()
+
+    def _finish(self, status: str, statistics: Mapping[str, float]) -> None:
+        outcome = outcome_of(status, statistics)
         problem = None
         try:
             self._commit()
         except TrajectoryError as error:
-            problem, outcome = error, _outcome(f"failed: {error}", statistics or {})
+            problem, outcome = error, outcome_of(f"failed: {error}", statistics)
         try:
             with guard(self.partial, "the file", "cannot be written"):
                 self._file[layout.OUTCOME][...] = np.frombuffer(outcome, np.uint8)
@@ -168,6 +234,13 @@ class TrajectoryWriter:
             put_in_place(self.partial, self.path, self._overwrite)
         if problem is not None:
             raise problem
+
+    def abandon(self) -> None:
+        """Close the file as it is, and leave what was written where it stands."""
+        if self._file:
+            self._file.close()
+        layout.new_path(self.path).unlink(missing_ok=True)
+        self._lock.release()
 
     def __enter__(self) -> TrajectoryWriter:
         return self
@@ -195,10 +268,10 @@ class TrajectoryWriter:
         merging: bool,
     ) -> h5py.File:
         """The file with all its objects and no frame; removed again if that fails."""
+        new = layout.new_path(self.path)
         with guard(self.partial, "the file", "cannot be created"):
-            if self._overwrite:
-                self.partial.unlink(missing_ok=True)
-            file = skeleton.create_file(self.partial)
+            new.unlink(missing_ok=True)
+            file = skeleton.create_file(new)
             try:
                 skeleton.build(
                     file,
@@ -217,15 +290,14 @@ class TrajectoryWriter:
                 file.swmr_mode = True
             except BaseException:
                 file.close()
-                self.partial.unlink(missing_ok=True)
+                new.unlink(missing_ok=True)
                 raise
         return file
 
     def _commit(self) -> None:
         """Append the buffered block to all datasets, and only then count its frames as written.
 
-        Can be repeated if it fails. Checkpoints and the fsyncs against power failure have their place here,
-        between the block and the count.
+        Can be repeated if it fails.
         """
         if self._buffered == 0:
             return
@@ -240,64 +312,13 @@ class TrajectoryWriter:
             self._file.flush()
         self._committed, self._buffered = total, 0
 
+    def _stand_in_place(self) -> None:
+        """Give a file that can be read by now the name of an unfinished run."""
+        new = layout.new_path(self.path)
+        if new.exists():
+            new.replace(self.partial)
 
-def _checked_observables(
-    observables: Sequence[str] | Mapping[str, tuple[int, ...]],
-) -> dict[str, tuple[int, ...]]:
-    """Observables as name -> shape of one replica's value, () or (k,)."""
-    if isinstance(observables, str):
-        raise InvalidInput(f"observables must be a list of names; got the string {observables!r}")
-    if not isinstance(observables, Mapping):
-        if len(set(observables)) < len(observables):
-            raise InvalidInput(f"observables must differ from each other; got {list(observables)}")
-        observables = dict.fromkeys(observables, ())
-    for name, shape in observables.items():
-        if not name.isidentifier() or name in layout.RESERVED_NAMES:
-            raise InvalidInput(
-                "an observable's name must be letters, digits and _, and none of "
-                f"{', '.join(layout.RESERVED_NAMES)}; got {name!r}"
-            )
-        if len(shape) > 1 or 0 in shape:
-            raise InvalidInput(f"observable {name} must be a number or a vector; got the shape {shape}")
-    return dict(observables)
-
-
-def _texts(
-    ensemble: Ensemble,
-    scenario: str,
-    provenance: Mapping[str, Any],
-    token_strings: Sequence[str] | None,
-    arrays: Sequence[ArrayName],
-) -> dict[str, bytes]:
-    """Every text of the file: dataset -> bytes."""
-    origin = _json("provenance", provenance)
-    texts = {
-        layout.SCENARIO: scenario.encode(),
-        layout.PROVENANCE: origin.ljust(max(2 * len(origin), layout.PROVENANCE_BYTES)),
-        layout.SPACE: _json("space", {"kind": ensemble.space.name, **vars(ensemble.space)}),
-        layout.OUTCOME: _outcome("running", {}),
-    }
-    if token_strings is not None:
-        strings = list(token_strings)
-        if len(strings) != ensemble.tokens or not all(isinstance(string, str) for string in strings):
-            raise InvalidInput(f"token_strings must be {ensemble.tokens} strings; got {len(strings)} values")
-        texts[layout.TOKEN_STRINGS] = _json("token_strings", strings)
-    if arrays:
-        texts[layout.ARRAY_NAMES] = _json("arrays", arrays)
-    return texts
-
-
-def _outcome(status: str, statistics: Mapping[str, float]) -> bytes:
-    """Status and statistics as JSON of a fixed number of bytes, so that they can be rewritten in place."""
-    for length in (1000, 100):  # a long status is cut; each of its letters may take 6 bytes
-        text = _json("statistics", {"status": status[:length], "statistics": dict(statistics)})
-        if len(text) <= layout.OUTCOME_BYTES:
-            return text.ljust(layout.OUTCOME_BYTES)
-    raise InvalidInput(f"statistics must fit into {layout.OUTCOME_BYTES} bytes; got {len(statistics)} of them")
-
-
-def _json(name: str, value: Any) -> bytes:
-    try:
-        return json.dumps(value, default=lambda scalar: scalar.item()).encode()  # .item() for numpy's numbers
-    except (TypeError, ValueError, AttributeError) as error:
-        raise InvalidInput(f"{name} cannot be written as JSON: {error}") from None
+    def _synchronise(self) -> None:
+        """Wait until all that was written is on the disk."""
+        self._file.flush()
+        os.fsync(self._file.id.get_vfd_handle())

@@ -33,6 +33,15 @@ class Frames:
         """The next depth to save, infinity after the last."""
         return self._times[self._next]
 
+    @property
+    def saved(self) -> int:
+        """How many of the frames that were asked for have been saved."""
+        return self._next
+
+    def go_on(self, saved: int, last: float | None) -> None:
+        """Take so many frames as saved, the last of them at this depth."""
+        self._next, self.last = saved, last
+
     def add_due(self, step: int, state: Array) -> None:
         """Save a state as the frame that is due."""
         t = self.due()

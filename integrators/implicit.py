@@ -13,6 +13,8 @@ and the last of them is the end of the step. k_s is F(z_s) without the error of 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -133,6 +135,15 @@ class Implicit:
     def accept(self, t: float) -> None:
         """The step just tried is taken: its last slope is the first of the next."""
         self._slopes[0][...] = self._slopes[-1]
+
+    def memory(self) -> dict[str, Any]:
+        """The first slope of the next step, and the rate at which Newton's method converged."""
+        return {"slope": self._slopes[0], "rate": self._rate}
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        """Go on with what `memory` has told, instead of `start`."""
+        self._slopes[0][...] = memory["slope"]
+        self._rate = memory["rate"]
 
     def _solve(self, t: float, c: float) -> bool:
         """Bring `_stage` to the solution of z = base + c F(z) at depth t by Newton's method; whether it was found."""

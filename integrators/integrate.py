@@ -20,6 +20,7 @@ from ..particles.space import Sphere
 from ..particles.weighting import Weighting, at_depth, extended
 from .arithmetic import State
 from .brownian import Noise
+from .checkpoint import Checkpoint, check, checkpoint_of, recall_field
 from .clock import SHORTEST, Clock
 from .control import StepControl
 from .course import Course, choose
@@ -58,6 +59,8 @@ def integrate(
     seed: int = 0,
     noise_step: float | None = None,
     weighting: Weighting | None = None,
+    on_checkpoint: Callable[[Callable[[], Checkpoint]], str | None] | None = None,
+    resume: Checkpoint | None = None,
     **engine: Unpack[EngineOptions],
 ) -> Solution:
     """Move an ensemble under an attention law from depth 0 to t_end, or through a number of layers.
@@ -91,6 +94,10 @@ def integrate(
     seed, noise_step : the path of B is a function of the seed, the replica and the token; it is drawn on intervals of
                length noise_step (by default step), of which the step is a half, a quarter, ...
     weighting : how the weights of tokens change with depth, a `WeightSchedule` or a `Focus`; by default they stay
+    on_checkpoint : called after every accepted step with a function that gives the checkpoint there; the status it
+               returns, if any, ends the run
+    resume   : a checkpoint of a run with the same arguments, from which this one goes on; frames that it counts as
+               saved are not saved again, and all that follows is what the undisturbed run has, to the bit
     engine   : backend, device, threads, sums, sum_tolerance, as in `Attention.drift`
 
     The loop: try a step; an adaptive method repeats it shorter until its error is small enough; a state that is not
@@ -109,14 +116,18 @@ def integrate(
     frames = Frames(course.save_at, on_save, lambda t, state: at_depth(weighting, ensemble, t, state))
     merging = Merging(ensemble, merge, on_merge, _attentions(law))
     start = course.stepper.arithmetic.load(extended(weighting, ensemble))
-    run = _Run(course, course.stepper, frames, merging, tuple(stop), on_progress, (0.0, start), ensemble.tokens)
-    began = time.perf_counter()
+    run = _Run(
+        course, course.stepper, frames, merging, tuple(stop), on_progress, on_checkpoint, (0.0, start), ensemble.tokens
+    )
+    if resume is not None:
+        run.go_on_from(resume)
+    run.began = time.perf_counter() - run.statistics.wall_seconds
     try:
         status = run.to_its_end(attention_of(laws_of(law)[0]))
     except KeyboardInterrupt:
         status = "interrupted"
     t, x = run.now[0], run.of_all(run.now[1])
-    run.statistics.wall_seconds = time.perf_counter() - began
+    run.statistics.wall_seconds = time.perf_counter() - run.began
     run.count_drifts()  # those of the last interpolant included
     behind = frames.last is None or frames.last < t
     if status != "finished" and behind and np.isfinite(x).all():
@@ -144,26 +155,25 @@ class _Run:
     merging: Merging
     stop: tuple[Event, ...]
     on_progress: Callable[[float, Statistics], None] | None
+    on_checkpoint: Callable[[Callable[[], Checkpoint]], str | None] | None
     now: tuple[float, State]
     tokens: int  # of the user's ensemble
     statistics: Statistics = field(default_factory=Statistics)
     drifts_before: int = 0  # of steppers that were replaced, as are their records
     records: dict[str, Any] = field(default_factory=dict)
+    clock: Clock = field(default_factory=Clock)  # at `now`
+    began: float = 0.0  # on the clock of this process
+    h: float = 0.0  # the length of the next step; 0 before the first
+    control: StepControl = field(default_factory=lambda: StepControl(0))
 
     def to_its_end(self, law: Attention) -> str:
         """Step until the end, an event or a failure; the status."""
-        course, statistics = self.course, self.statistics
-        if self.frames.due() == 0.0:
-            self.frames.add_due(0, self.of_all(self.now[1]))
-        self._join()
-        t, x = self.now
-        self.stepper.start(t, x)
-        if (event := self._event_now(self.stop)) is not None:
+        if self.h == 0.0 and (event := self._begin()) is not None:
             return f"stopped: {event.name}"
-        control, h = StepControl(self.stepper.error_order), course.first(self.stepper, x)
-        clock = Clock()
+        course, statistics, control = self.course, self.statistics, self.control
+        t, x = self.now
         while t < course.t_end:
-            stepper = self.stepper
+            stepper, clock, h = self.stepper, self.clock, self.h
             length, after = self._land(clock, h)
             t_new = after.t
             error = stepper.attempt(t, length, x)
@@ -172,7 +182,7 @@ class _Run:
                 good, factor = control.judge(error)
                 if not good:
                     statistics.rejected += 1
-                    h = length * factor
+                    self.h = h = length * factor
                     if h < self._shortest(t, error):
                         return step_too_small(law, t, self.all_tokens(x), self._speed(), error)
                     continue
@@ -186,8 +196,8 @@ class _Run:
             self._save(clock, length, t_new, x, stepper.moved)
             stepper.accept(t_new)
             statistics.accepted += 1
-            clock, t, x, stepper.moved = after, t_new, stepper.moved, x
-            self.now = (t, x)
+            t, x, stepper.moved = t_new, stepper.moved, x
+            self.now, self.clock, self.h = (t, x), after, h
             if self.on_progress is not None:
                 self.on_progress(t, statistics)
             if (event := self._event_now([event for event in self.stop if not event.located])) is not None:
@@ -197,7 +207,41 @@ class _Run:
             if any([self._switch(t), self._join()]):
                 x = self.now[1]
                 self.stepper.start(t, x)
+            if self.on_checkpoint is not None and (status := self.on_checkpoint(lambda: checkpoint_of(self))):
+                return status
         return "finished"
+
+    def _begin(self) -> Event | None:
+        """All that comes before the first step; the event that is true already."""
+        if self.frames.due() == 0.0:
+            self.frames.add_due(0, self.of_all(self.now[1]))
+        self._join()
+        self.stepper.start(*self.now)
+        event = self._event_now(self.stop)
+        self.control, self.h = StepControl(self.stepper.error_order), self.course.first(self.stepper, self.now[1])
+        return event
+
+    def go_on_from(self, checkpoint: Checkpoint) -> None:
+        """Stand where the run that was interrupted stood. Raises InvalidInput for a checkpoint of another run."""
+        check(checkpoint, self.merging.ensemble.positions.shape, self.course.engine.processes)
+        record, arrays = checkpoint.record, checkpoint.arrays
+        self.merging.go_on(record, arrays)
+        self.course = replace(self.course, engine=replace(self.course.engine, sums=record["sums"]))
+        self.clock = Clock(*record["clock"])
+        t = self.clock.t
+        self.stepper = self.course.way.stepper(self.merging.ensemble, self.course.engine, t)
+        load = self.stepper.arithmetic.load
+        self.now = (t, load(arrays["state"]))
+        slopes = {name[7:]: load(values) for name, values in arrays.items() if name.startswith("method_")}
+        recall_field(self.stepper.field, record["field"])  # what was decided is not decided anew
+        self.stepper.start(*self.now)
+        self.stepper.recall(record["method"] | slopes)
+        recall_field(self.stepper.field, record["field"])
+        self.stepper.evaluations, self.drifts_before = record["evaluations"], record["drifts_before"]
+        self.h, self.records = record["h"], dict(record["records"])
+        self.control = StepControl(self.stepper.error_order, *record["control"])
+        self.statistics = Statistics(**record["statistics"])
+        self.frames.go_on(record["frames"], record["last"])
 
     def all_tokens(self, state: State) -> Array:
         """The positions (or speeds) of all tokens of the user's, (replicas, tokens, dimension); only to be read."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -89,6 +90,14 @@ class Layers:
         """The next step is the next layer."""
         self._layer += 1
 
+    def memory(self) -> dict[str, Any]:
+        """The number of the next layer."""
+        return {"layer": self._layer}
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        """Go on with what `memory` has told, instead of `start`."""
+        self._layer = memory["layer"]
+
 
 class GeodesicEuler:
     """x <- exp_x(h F(x)): along the great circle of the velocity; in R^d the Euler step. Order 1."""
@@ -122,6 +131,14 @@ class GeodesicEuler:
         """The velocity at the end of the step is the first of the next."""
         self.field.velocity(t, self.moved, self._slope)
         self.evaluations += 1
+
+    def memory(self) -> dict[str, Any]:
+        """The velocity at the start of the next step."""
+        return {"slope": self._slope}
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        """Go on with what `memory` has told, instead of `start`."""
+        self._slope[...] = memory["slope"]
 
     def _move(self, x: State, h: float, out: State) -> None:
         # the retraction takes away what rounding adds over many steps

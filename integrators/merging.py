@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -69,6 +69,15 @@ class Merging:
             return engine
         space, dtype = self.ensemble.space, self.ensemble.positions.dtype
         return engine if any(obstacle(law, space, dtype) for law in self.laws) else replace(engine, sums="differences")
+
+    def go_on(self, record: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take over what a checkpoint says of the tokens that are moved."""
+        self.distance, self.drift_change = record["merge"], record["drift_change"]
+        if "rows" in arrays:
+            self.rows = arrays["rows"].copy()
+            self.ensemble = self.ensemble.at(arrays["state"].copy(), weights=arrays["weights"].copy())
+        if "moved" in arrays:
+            self.moved = arrays["moved"].copy()
 
     @property
     def merged_into(self) -> NDArray[np.intp]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..errors import InvalidInput
 from ..particles.backends import Engine, Field
@@ -24,6 +24,7 @@ class Stepper(Protocol):
     adaptive, order, error_order : of the method       continuous : whether there is something between two steps
     evaluations : drifts computed so far               moved : the end of the step just tried
     arithmetic  : of the states it moves               field : the law it asks
+    memory      : what it carries from step to step besides the state, by name, which `recall` takes back
     """
 
     adaptive: bool
@@ -44,6 +45,10 @@ class Stepper(Protocol):
     def interpolate(self, t: float, h: float, x: State, theta: float, out: State) -> None: ...
 
     def accept(self, t: float) -> None: ...
+
+    def memory(self) -> dict[str, Any]: ...
+
+    def recall(self, memory: dict[str, Any]) -> None: ...
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,14 @@ class RungeKutta:
         """The step just tried is taken: its last slope is the first of the next."""
         self._first[...] = self._last
 
+    def memory(self) -> dict[str, Any]:
+        """The slope at the start of the next step."""
+        return {"slope": self._first}
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        """Go on with what `memory` has told, instead of `start`."""
+        self._first[...] = memory["slope"]
+
     def _arguments(self, t: float, h: float, x: State) -> tuple[Any, ...]:
         return (
             self.field, self._radius, self._rows, self._nodes, self._error, self._low, t, h,

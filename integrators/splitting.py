@@ -105,6 +105,13 @@ class Splitting:
         """The step just tried is taken."""
         self._now = (t, self.moved)
 
+    def memory(self) -> dict[str, Any]:
+        """Nothing: a step begins with the state alone."""
+        return {}
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        """Nothing to recall; the depth and state of the next step are told by `start`."""
+
     def _move(self, t: float, h: float, x: State, out: State) -> None:
         self._between[...] = x
         for substep in self._substeps:

@@ -14,6 +14,8 @@ W_b, which the increments do not tell.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..particles.backends import Field
@@ -77,6 +79,14 @@ class EulerMaruyama:
         """The velocity at the end of the step is the first of the next."""
         self.start(t, self.moved)
 
+    def memory(self) -> dict[str, Any]:
+        """The velocity at the start of the next step."""
+        return {"slope": self._slope}
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        """Go on with what `memory` has told, instead of `start`."""
+        self._slope[...] = memory["slope"]
+
 
 class HeunStratonovich:
     """z = exp_x(P_x dW), y = z + h F(x), then x <- retract(z + h (F(x) + F(y)) / 2).
@@ -124,3 +134,11 @@ class HeunStratonovich:
     def accept(self, t: float) -> None:
         """The velocity at the end of the step is the first of the next."""
         self.start(t, self.moved)
+
+    def memory(self) -> dict[str, Any]:
+        """The velocity at the start of the next step."""
+        return {"slope": self._first}
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        """Go on with what `memory` has told, instead of `start`."""
+        self._first[...] = memory["slope"]

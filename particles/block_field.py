@@ -19,7 +19,7 @@ from .space import Space, Sphere, library_of
 
 Array = NDArray[np.floating]
 Attend = Callable[[Any], Any]
-BELONG_TO_THE_ATTENTION = ("load", "host", "add_up", "record", "at_floor", "device")
+BELONG_TO_THE_ATTENTION = ("load", "host", "add_up", "record", "at_floor", "device", "memory", "recall")
 
 
 def prepare(

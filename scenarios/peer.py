@@ -16,7 +16,7 @@ from .schema import Scenario
 def main() -> int:
     """Read the task from standard input and take part in the run; 1 where it broke, which the first process tells."""
     task = json.loads(sys.stdin.buffer.read())
-    scenario = Scenario.parse(task["text"], name=task["name"], folder=task["folder"])
+    scenario = Scenario.parse(task["text"], name=task["name"], folder=task["folder"], outside=True)
     try:
         with member(Engine(**task["engine"]), task["rank"], task["meeting"]) as engine:
             follow(build(scenario), engine)

@@ -129,7 +129,7 @@ class _Frames:
 
 @lru_cache(maxsize=1)
 def _parsed(text: str, name: str, folder: Path) -> Scenario:
-    return Scenario.parse(text, name=name, folder=folder)
+    return Scenario.parse(text, name=name, folder=folder, outside=True)
 
 
 def _plan(scenario: Scenario) -> Plan:

@@ -16,6 +16,8 @@ from ..data import TrajectoryWriter, provenance_of_run
 from ..data.target import check_target
 from ..errors import InvalidInput
 from ..integrators import Solution, Statistics, integrate
+from ..integrators.checkpoint import Checkpoint
+from ..interrupts import Call, noted
 from ..particles import Ensemble
 from ..particles.backends import Engine, EngineOptions
 from ..particles.observables import measure
@@ -26,6 +28,7 @@ from .schema import Scenario, load
 from .sources import ArrayName, arrays_named
 from .temporary import opened_while_used
 from .trajectory import Trajectory
+from .watch import TimeLimit, Watch
 from .weighting_build import series, values
 
 Progress = Callable[[float, Statistics], None]
@@ -41,6 +44,7 @@ def run(
     device: str = "cpu",
     threads: int | None = None,
     processes: int = 1,
+    walltime: float | None = None,
     progress: Progress | None = None,
 ) -> Trajectory:
     """Run a scenario, write its trajectory while it goes, and open what was written.
@@ -52,22 +56,25 @@ def run(
     device    : with torch "cpu" or "cuda"
     threads   : of the numba backend, by default one per core
     processes : among which the tokens are divided, with torch; those that torchrun has started count
+    walltime  : seconds after which the run must have ended: it ends a little earlier, as interrupted
     progress  : called with (depth, statistics) after every step
 
-    A run that fails or is interrupted returns as well: its `status` is "failed: ..." or "interrupted", and
-    the frames saved up to then stand. Raises InvalidInput for whatever is wrong before the run starts.
+    A run that fails or is interrupted returns as well: its `status` is "failed: ..." or "interrupted", the frames
+    saved up to then stand, and `resume` goes on from there. Ctrl-C and SIGTERM end it after the step; the second one
+    at once. Raises InvalidInput for whatever is wrong before the run starts.
     """
     scenario = scenario if isinstance(scenario, Scenario) else load(scenario)
     if backend is None:
         backend = "numba" if processes == 1 and launched() is None else "torch"
+    limit = TimeLimit(walltime)
     engine = engine_of(scenario, backend=backend, device=device, threads=threads, processes=processes)
     if out is not None:
-        _write(scenario, Path(out), overwrite, engine, progress)
+        _write(scenario, Path(out), overwrite, engine, limit, progress)
         return Trajectory(out)
     if launched() is not None:
         raise InvalidInput("out: a run under torchrun needs a file to write")
     return opened_while_used(
-        f"{scenario.name}.h5", lambda path: _write(scenario, path, overwrite, engine, progress), Trajectory
+        f"{scenario.name}.h5", lambda path: _write(scenario, path, overwrite, engine, limit, progress), Trajectory
     )
 
 
@@ -77,6 +84,8 @@ def follow(
     on_frame: Frame | None = None,
     progress: Progress | None = None,
     on_merge: Callable[[float, NDArray[np.intp]], None] | None = None,
+    on_checkpoint: Callable[[Callable[[], Checkpoint]], str | None] | None = None,
+    resume: Checkpoint | None = None,
 ) -> Solution:
     """Integrate a plan and hand every frame, as it comes, with its observables to `on_frame`.
 
@@ -96,45 +105,62 @@ def follow(
     if engine.processes > 1:
         arguments["stop"] = [replace(event, reached=agreed(event.reached)) for event in arguments["stop"]]
     return integrate(
-        plan.law, plan.ensemble, on_save=keep, on_progress=progress, on_merge=on_merge, **asdict(engine), **arguments
-    )
+        plan.law, plan.ensemble, on_save=keep, on_progress=progress, on_merge=on_merge, on_checkpoint=on_checkpoint,
+        resume=resume, **asdict(engine), **arguments,
+    )  # fmt: skip
 
 
-def _write(scenario: Scenario, path: Path, overwrite: bool, engine: Engine, progress: Progress | None) -> None:
+def _write(
+    scenario: Scenario, path: Path, overwrite: bool, engine: Engine, limit: TimeLimit, progress: Progress | None
+) -> None:
     """Integrate a scenario; its frames go to the file while they come."""
     if engine.processes == 1 and launched() is None:
         check_target(path, overwrite)
-        _write_frames(build(scenario), path, overwrite, engine, progress)
+        plan = build(scenario)
+        write_frames(plan, lambda: _new_file(plan, path, overwrite, engine), engine, limit, progress)
         return
     plan = build(scenario)
     check_divisible(plan, engine.processes)
     with ring(scenario, engine) as (rank, engine):
         if rank == 0:
             check_target(path, overwrite)
-            _write_frames(plan, path, overwrite, engine, progress)
+            write_frames(plan, lambda: _new_file(plan, path, overwrite, engine), engine, limit, progress)
         else:
             follow(plan, engine)
 
 
-def _write_frames(plan: Plan, path: Path, overwrite: bool, engine: Engine, progress: Progress | None) -> None:
+def _new_file(plan: Plan, path: Path, overwrite: bool, engine: Engine) -> TrajectoryWriter:
     scenario = plan.scenario
+    return TrajectoryWriter(
+        path,
+        ensemble=plan.ensemble,
+        scenario=scenario.text,
+        observables=dict.fromkeys(scenario.save.observables, ()) | series(plan.weighting, plan.ensemble),
+        provenance=provenance(scenario, engine),
+        token_strings=plan.strings,
+        arrays=arrays_of(scenario),
+        merging=scenario.depth.merge is not None or engine.sums == "auto",
+        overwrite=overwrite,
+    )
+
+
+def write_frames(
+    plan: Plan,
+    begin: Callable[[], TrajectoryWriter],
+    engine: Engine,
+    limit: TimeLimit,
+    progress: Progress | None = None,
+    resume: Checkpoint | None = None,
+) -> None:
+    """Follow a plan, from its start or from a checkpoint, to its end in the file whose writer `begin` gives.
+
+    It is asked for with the first frame, when `integrate` has found all arguments good.
+    """
     with ExitStack() as stack:
 
-        @cache  # opened with the first frame, when `integrate` has found all arguments good
+        @cache
         def writer() -> TrajectoryWriter:
-            return stack.enter_context(
-                TrajectoryWriter(
-                    path,
-                    ensemble=plan.ensemble,
-                    scenario=scenario.text,
-                    observables=dict.fromkeys(scenario.save.observables, ()) | series(plan.weighting, plan.ensemble),
-                    provenance=provenance(scenario, engine),
-                    token_strings=plan.strings,
-                    arrays=arrays_of(scenario),
-                    merging=scenario.depth.merge is not None or engine.sums == "auto",
-                    overwrite=overwrite,
-                )
-            )
+            return stack.enter_context(begin())
 
         def keep(step: int, t: float, frame: Ensemble, observables: dict[str, NDArray]) -> None:
             writer().append(step, t, frame.positions, observables | values(plan.weighting, frame))
@@ -142,7 +168,10 @@ def _write_frames(plan: Plan, path: Path, overwrite: bool, engine: Engine, progr
         def note(t: float, merged_into: NDArray[np.intp]) -> None:
             writer().append_merge(t, merged_into)
 
-        solution = follow(plan, engine, keep, progress, note)
+        called = stack.enter_context(noted()) if engine.processes == 1 else Call()
+        # tokens in several processes are not gathered for a checkpoint
+        watch = Watch(writer, called, limit) if engine.processes == 1 else None
+        solution = follow(plan, engine, keep, progress, note, watch, resume)
         writer().finish(solution.status, solution.statistics.as_dict() | solution.record)
 
 

@@ -18,7 +18,7 @@ from ..integrators import METHODS, method_of
 from ..integrators.brownian import SLACK, halvings
 from . import toml
 from .block import BlockSection, wrong_block
-from .files import locate, source
+from .files import LIBRARY, locate, source
 from .limits.keys import LimitSection
 from .mistakes import ScenarioError, explain
 from .overrides import merge
@@ -78,12 +78,21 @@ class Scenario(Section):
 
     @classmethod
     def parse(
-        cls, text: str, *, name: str = "scenario", folder: Path | str = ".", files: Source | None = None
+        cls,
+        text: str,
+        *,
+        name: str = "scenario",
+        folder: Path | str = ".",
+        outside: bool = False,
+        files: Source | None = None,
     ) -> Scenario:
         """The scenario of a TOML text. Files in it are relative to `folder`, or given by `files`.
 
+        outside : whether it may read files outside the folder
+
         Raises ScenarioError with one line that names the key of the first mistake.
         """
+        files = Folder(Path(folder), outside=True) if outside else files
         return _checked(toml.parse(text), text, name, Path(folder), files)
 
     @property
@@ -99,7 +108,7 @@ class Scenario(Section):
     @property
     def files(self) -> Source:
         """What gives the arrays that the scenario names: its folder or, of a trajectory's scenario, the trajectory."""
-        return self._files or Folder(self._folder)
+        return self._files or Folder(self._folder, outside=self._folder == LIBRARY)
 
     @property
     def text(self) -> str:
@@ -130,15 +139,17 @@ class Scenario(Section):
         return _checked(tables, toml.write(tables), self._name, self._folder, self._files)
 
 
-def load(name_or_path: str | Path) -> Scenario:
+def load(name_or_path: str | Path, *, outside: bool = False) -> Scenario:
     """The bundled scenario of this name, or the scenario in the file at this path.
+
+    outside : whether it may read files outside its folder
 
     Raises ScenarioError, with one line that names the file and the key of the first mistake.
     """
     path = locate(name_or_path)
     text = source(path)
     try:
-        return Scenario.parse(text, name=path.stem, folder=path.parent)
+        return Scenario.parse(text, name=path.stem, folder=path.parent, outside=outside)
     except InvalidInput as error:
         raise ScenarioError(f"{path.name}: {error}") from None
 

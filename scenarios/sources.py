@@ -33,19 +33,31 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Folder:
-    """See `Source`: the files of a folder, to which the paths in a scenario are relative."""
+    """See `Source`: the files of a folder, to which the paths in a scenario are relative.
+
+    outside : whether a path may lead out of the folder; a scenario of somebody else's should not read where it likes
+    """
 
     path: Path
+    outside: bool = False
     retracted: ClassVar[bool] = False
 
     def array(self, file: str, name: str | None) -> NDArray[np.float64]:
-        return read_array(self.path / file, name)
+        return read_array(self._place(file), name)
 
     def strings(self, file: str, name: str | None) -> list[str]:
-        return read_strings(self.path / file, name)
+        return read_strings(self._place(file), name)
 
     def tokens(self, file: str, name: str | None) -> NDArray[np.floating]:
         return self.array(file, name)
+
+    def _place(self, file: str) -> Path:
+        place = self.path / file
+        if not self.outside and not place.resolve().is_relative_to(self.path.resolve()):
+            raise InvalidInput(
+                f"{file} lies outside the folder of the scenario; --outside, or load(..., outside=True), allows that"
+            )
+        return place
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import attndyn
 import numpy as np
 import pytest
 from attndyn import InvalidInput, load, open, run
@@ -109,8 +110,10 @@ def test_ctrl_c_ends_all_processes_and_keeps_what_was_written(long_run):
     assert len(peers) == 1
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert errors.count("\n") == 1 and "interrupted at depth" in errors
+    assert process.returncode == 130
+    assert errors.count("\n") == 1 and "interrupted at depth" in errors and "resume" not in errors
+    with pytest.raises(InvalidInput, match="2 processes, whose state is not kept"):
+        attndyn.resume(out)
     with open(out) as trajectory:
         assert trajectory.status == "interrupted" and len(trajectory) > 1
         assert np.isfinite(trajectory.positions[-1]).all()

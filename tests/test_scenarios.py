@@ -7,6 +7,7 @@ import shutil
 import attndyn
 import numpy as np
 import pytest
+from attndyn.cli import main
 from attndyn.errors import InvalidInput
 from attndyn.particles import weights
 from attndyn.scenarios import toml
@@ -18,7 +19,7 @@ SMALL = {"tokens.count": 5, "depth.time": 1.0, "save.every": 0.25, "save.observa
 def small(**changes):
     """A scenario that runs at once, with changes on top: section__key=value."""
     keys = {key.replace("__", "."): value for key, value in changes.items()}
-    return attndyn.Scenario.parse("").override(SMALL).override(keys)
+    return attndyn.Scenario.parse("", outside=True).override(SMALL).override(keys)
 
 
 def test_an_empty_file_is_a_scenario_of_defaults():
@@ -315,3 +316,21 @@ def test_the_law_of_a_trajectory_is_known_when_the_files_of_its_scenario_are_gon
         changed = trajectory.scenario.override({"attention.key": {"file": "arrays.npz", "array": "tokens"}})
         with pytest.raises(InvalidInput, match=r"does not keep the array tokens in arrays\.npz"):
             build(changed)
+
+
+def test_a_scenario_reads_nothing_outside_its_folder_unless_told_so(tmp_path, capsys):
+    (tmp_path / "mine").mkdir()
+    np.save(tmp_path / "query.npy", np.eye(3))
+    path = tmp_path / "mine" / "mine.toml"
+    for file in ("../query.npy", str(tmp_path / "query.npy")):
+        path.write_text(f'[attention]\nquery = {{ file = "{file}" }}\n[depth]\ntime = 0.1\n')
+        with pytest.raises(InvalidInput, match=r"attention\.query: .*query\.npy lies outside the folder"):
+            build(attndyn.load(path))
+        assert build(attndyn.load(path, outside=True)).laws[0].query.shape == (3, 3)
+        assert main(["check", str(path)]) == 2
+        assert "--outside" in capsys.readouterr().err
+        assert main(["check", str(path), "--outside"]) == 0
+    (tmp_path / "mine" / "query.npy").symlink_to(tmp_path / "query.npy")
+    path.write_text('[attention]\nquery = { file = "query.npy" }\n')
+    with pytest.raises(InvalidInput, match="lies outside the folder"):
+        build(attndyn.load(path))

@@ -240,6 +240,7 @@ def test_the_layout_is_h5md_as_documented(run):
         objects = []
         file.visititems(lambda _, found: objects.append(found))
         chunked = [found for found in objects if isinstance(found, h5py.Dataset) and found.chunks]
+        chunked.remove(file["parameters/checkpoint"])  # which has a sha256 in every slot
         assert len(chunked) >= 10
         assert all(found.fletcher32 and found.compression is None for found in chunked)
 

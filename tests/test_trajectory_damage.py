@@ -148,7 +148,7 @@ def test_unknown_objects_do_not_matter(tmp_path):
     with h5py.File(tmp_path / "run.h5", "r+") as file:
         file["series/loss/value"] = np.zeros(1000)
         file["loop"] = file["/"]
-        file["parameters/checkpoint"] = h5py.ExternalLink("nowhere.h5", "/")
+        file["parameters/unknown"] = h5py.ExternalLink("nowhere.h5", "/")
     with open_trajectory(tmp_path / "run.h5") as trajectory:
         np.testing.assert_array_equal(trajectory.positions[:], frames)
 

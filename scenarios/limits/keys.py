@@ -155,7 +155,7 @@ KEYS: dict[str, type[Section]] = {
 
 def _kind(value: Any) -> str | None:
     kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
-    return kind if kind in KEYS else None
+    return kind if isinstance(kind, str) and kind in KEYS else None
 
 
 class _AnyKind:

@@ -97,7 +97,7 @@ class Work:
 
     def compute(self, task: str) -> Result | str:
         """The result of a run, or why there is none."""
-        scenario = Scenario.parse(self.text, name=self.name, folder=self.folder)
+        scenario = Scenario.parse(self.text, name=self.name, folder=self.folder, outside=True)
         try:
             return kind_of(_kind(scenario)).run(scenario, task, self.engine)
         except MissingExtra:

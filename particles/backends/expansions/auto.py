@@ -95,6 +95,24 @@ class AutoField:
             return {"sums": "exact"} | self._found
         return self._found | self._expansion.record()
 
+    def memory(self) -> dict[str, Any]:
+        """What was decided, and what the expansion carries from one evaluation to the next."""
+        expansion = None if self._expansion is None else self._expansion.memory()
+        return {
+            "expansion": expansion,
+            "undecided": self._undecided,
+            "at_floor": self.at_floor,
+            "found": dict(self._found),
+        }
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        """Go on with what `memory` has told: nothing is timed anew."""
+        self._undecided, self.at_floor, self._found = memory["undecided"], memory["at_floor"], dict(memory["found"])
+        if memory["expansion"] is None:
+            self._expansion = None
+        elif self._expansion is not None:
+            self._expansion.recall(memory["expansion"])
+
     @property
     def _exact(self) -> CompiledField:
         if self._exact_field is None:

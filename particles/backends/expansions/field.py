@@ -30,6 +30,7 @@ DIMENSIONS = {"fourier": 2, "harmonics": 3}
 MARGIN = 1e4  # a drift is resolved as long as it is this much larger than what rounding does to it
 RELATIVE = 1e-6  # slow drifts get as many terms as bring their error below this part of them
 RESOLVED = 1e-12  # the relative error that sums are allowed at any tolerance
+REMEMBERED = ("evaluations", "checks", "largest_error", "last_error", "_highest", "exact_rows", "resolved")
 CHECK_EVERY = 64  # drifts
 CHECKED_ROWS = 16
 _BATCH = 2**22  # numbers in the moments of the replicas that are summed together
@@ -105,6 +106,15 @@ class ExpansionField:
         self.evaluations, self.checks, self.largest_error, self.last_error = 0, 0, 0.0, 0.0
         self._highest, self.exact_rows, self.resolved = self.degree, 0, True
 
+    def memory(self) -> dict[str, Any]:
+        """What it carries from one evaluation to the next."""
+        return {name: getattr(self, name) for name in REMEMBERED}
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        """Go on with what `memory` has told."""
+        for name in REMEMBERED:
+            setattr(self, name, memory[name])
+
     @property
     def error(self) -> float:
         """What rounding does to the drift at best, when z is 1."""
@@ -166,7 +176,7 @@ class ExpansionField:
         if self.evaluations % CHECK_EVERY == 0:
             self._check(positions, out, tangent)
         self.evaluations += 1
-        self.resolved = not (fastest < MARGIN * law.size * ROUNDING / z).any()
+        self.resolved = not bool((fastest < MARGIN * law.size * ROUNDING / z).any())
 
     def _sum_again(self, positions: Array, out: Array, tangent: bool, degree: int, which: NDArray[np.intp]) -> None:
         """The attention of some replicas with a higher degree, and exactly where z is too small."""

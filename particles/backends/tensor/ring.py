@@ -10,7 +10,6 @@ The process group is torch.distributed's, which must have been started (`scenari
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
 from ....errors import AttndynError, InvalidInput
-from ....interrupts import noted
+from ....interrupts import Call, noted
 from ...space import Space
 from ..engine import Engine
 from . import rows
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from ...attention import Attention
 
 Array = NDArray[np.floating]
-_called = threading.Event()  # Ctrl-C in this process, not yet known to the others
+_called = Call()  # Ctrl-C in this process, not yet known to the others
 
 
 @contextmanager

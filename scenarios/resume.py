@@ -1,0 +1,93 @@
+"""Going on with a run that was interrupted, killed or had no room, from its file alone."""
+
+from __future__ import annotations
+
+import logging
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ..data.resuming import check_unfinished, going_on, unfinished
+from ..errors import InvalidInput
+from ..integrators.checkpoint import Checkpoint
+from ..particles.backends import Engine
+from .run import Progress, engine_of, write_frames
+from .schema import Scenario
+from .trajectory import Trajectory
+from .watch import TimeLimit
+
+LOG = logging.getLogger("attndyn")
+
+
+def resume(
+    path: str | Path,
+    *,
+    threads: int | None = None,
+    walltime: float | None = None,
+    progress: Progress | None = None,
+) -> Trajectory:
+    """Go on with the run whose file is at `path`, or at `path`.partial, to its end, and open what was written.
+
+    The file that comes out is that of a run that was not disturbed, but for clock times and the note of where it was
+    gone on with: to the bit, on the same version of attndyn and kind of machine, on any number of threads.
+
+    threads  : of the numba backend, by default as before
+    walltime : seconds after which this piece of the run must have ended
+    progress : called with (depth, statistics) after every step
+
+    Raises InvalidInput where there is no run, or one that has reached its end; TrajectoryError where the file cannot be
+    read, or another run writes it.
+    """
+    limit = TimeLimit(walltime)
+    found = unfinished(path)
+    with Trajectory(found.source) as before:
+        check_unfinished(before)
+        if not len(before):
+            raise InvalidInput(f"{before.path} holds no frame to go on from; run its scenario again with --overwrite")
+        if (processes := before.provenance.get("processes") or 1) > 1:
+            raise InvalidInput(f"{before.path} was run by {processes} processes, whose state is not kept; run it again")
+        _compare_versions(before)
+        plan, engine = before.plan, _engine(before.scenario, before.provenance, threads)
+        writer, slot = going_on(before, found.path)
+    checkpoint = None
+    if slot is not None:
+        checkpoint = Checkpoint(slot.record, slot.arrays)
+        writer.keep(lambda: (slot.record, slot.arrays), now=True)
+    write_frames(plan, lambda: writer, engine, limit, progress, checkpoint)
+    return Trajectory(found.path)
+
+
+def is_begun(path: Path, scenario: Scenario) -> bool:
+    """Whether there is an unfinished run of this scenario at `path`; False where there is none at all.
+
+    Raises InvalidInput where the file is that of another scenario, or of a run that has reached its end.
+    """
+    try:
+        found = unfinished(path)
+    except InvalidInput:
+        return False
+    with Trajectory(found.source) as there:
+        if there.scenario != scenario:
+            raise InvalidInput(f"{found.source} is not this scenario; give another name, or leave out --resume")
+        check_unfinished(there)
+    return True
+
+
+def depth_of(path: Path) -> float:
+    """The depth that the run at `path` is to reach."""
+    with Trajectory(unfinished(path).source) as there:
+        return there.scenario.depth.end
+
+
+def _engine(scenario: Scenario, provenance: dict[str, Any], threads: int | None) -> Engine:
+    """The engine of the run, with as many threads as are wanted now."""
+    backend, device = provenance.get("backend") or "numba", provenance.get("device") or "cpu"
+    threads = provenance.get("threads") if threads is None else threads
+    return engine_of(scenario, backend=backend, device=device, threads=threads)
+
+
+def _compare_versions(trajectory: Trajectory) -> None:
+    """Warn where what is computed now may differ in its last digits from what was computed before."""
+    wrote, now = trajectory.provenance.get("versions", {}).get("attndyn"), version("attndyn")
+    if wrote != now:
+        LOG.warning("%s was begun by attndyn %s; this is %s: the last digits may differ", trajectory.path, wrote, now)

@@ -1,0 +1,66 @@
+"""Between two steps of a run that is written: where it stands is noted, and it ends when it is told to."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+
+from ..data import TrajectoryWriter
+from ..errors import InvalidInput
+from ..integrators.checkpoint import Checkpoint
+from ..interrupts import Call
+
+MARGIN = 2.0  # seconds that writing the end of a file may take
+
+
+class TimeLimit:
+    """The seconds after which a run must have ended, counted from here; None: no limit.
+
+    It is near as many seconds earlier as twice the longest step took, and MARGIN (a tenth of the limit, where that is
+    less). Raises InvalidInput for what is no positive number.
+    """
+
+    def __init__(self, seconds: float | None = None) -> None:
+        if seconds is not None and not (math.isfinite(seconds) and seconds > 0):
+            raise InvalidInput(f"walltime must be a positive number of seconds; got {seconds}")
+        self.seconds = math.inf if seconds is None else seconds
+        self._began = time.monotonic()
+        self._last, self._longest = self._began, 0.0
+
+    def near(self) -> bool:
+        """Whether the run has to end with the step just taken; asked after every step."""
+        now = time.monotonic()
+        self._longest, self._last = max(self._longest, now - self._last), now
+        return self.seconds - (now - self._began) < 2.0 * self._longest + min(MARGIN, 0.1 * self.seconds)
+
+
+class Watch:
+    """What `integrate` calls after every step.
+
+    writer   : gives the writer of the file
+    called   : set by Ctrl-C and SIGTERM
+    limit    : how long the run may take
+    """
+
+    def __init__(self, writer: Callable[[], TrajectoryWriter], called: Call, limit: TimeLimit) -> None:
+        self._writer, self._called, self._limit = writer, called, limit
+        self._first = True
+
+    def __call__(self, checkpoint: Callable[[], Checkpoint]) -> str | None:
+        """Note where the run stands; the status with which it is to end here, or None."""
+
+        def state():  # type: ignore[no-untyped-def]
+            taken = checkpoint()
+            return taken.record, taken.arrays
+
+        status = self._end()
+        # the first step too, from which on tokens that came from a file are known
+        self._writer().keep(state, now=self._first or status is not None)
+        self._first = False
+        return status
+
+    def _end(self) -> str | None:
+        if self._called.is_set():
+            return "interrupted" if self._called.by != "SIGTERM" else "interrupted: SIGTERM"
+        return f"interrupted: time limit of {self._limit.seconds:g} s" if self._limit.near() else None
