@@ -52,9 +52,10 @@ def test_three_clusters_that_merge_at_known_depths(tmp_path):
             "joined_token": ["a", "f"],
             "into_token": ["c", "c"],
         }
-        some = ANALYSES["tree"].function(Subject(trajectory, depths=[0.0, 10.0]))
-        assert some.columns["joined"].tolist() == [0, 5]
-        assert some.columns["depth"].tolist() == [10.0, 10.0]
+        assert told(cluster_tree(trajectory, frames=np.array([0, 4]))) == [
+            (10.0, "merge", 0, 2, 2, 3),
+            (10.0, "merge", 5, 2, 1, 3),
+        ]
         assert len(ANALYSES["tree"].function(Subject(trajectory, cluster_distance=5.0))) == 0
 
 

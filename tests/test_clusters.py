@@ -65,6 +65,34 @@ def test_a_token_of_weight_zero_does_not_bridge_two_clusters():
     assert observables.cluster_labels(bridge, 1.0).tolist() == [[0, -1, 1]]
 
 
+@pytest.mark.parametrize("dimension", [1, 3, 17])
+def test_tokens_that_are_not_finite_are_alone_and_coinciding_ones_together(dimension):
+    generator = np.random.default_rng(0)
+    tokens = 0.001 * generator.standard_normal((400, dimension))
+    tokens[200:] = 1.0  # half of them at one place
+    tokens[[3, 100, 250]] = np.nan
+    tokens[7, 0] = np.inf
+    ensemble = Ensemble(np.zeros((1, 1)), Euclidean(1)).at(tokens[None], Euclidean(dimension), np.full(400, 1 / 400))
+    labels = observables.cluster_labels(ensemble)[0]
+    alone = [3, 7, 100, 250]
+    assert observables.clusters(ensemble)[0] == 6
+    assert len({labels[token] for token in alone}) == 4
+    assert len(np.unique(np.delete(labels, alone))) == 2
+
+
+@pytest.mark.parametrize("dimension", [2, 3, 16])
+@pytest.mark.parametrize("spread", [1e-9, 0.02, 0.3])
+def test_clusters_of_many_tokens_are_the_components_that_scipy_finds(dimension, spread):
+    generator = np.random.default_rng(dimension)
+    centres = generator.standard_normal((25, dimension))
+    which = generator.choice(25, 2000, p=np.arange(1, 26) / 325)
+    tokens = Ensemble(centres[which] + spread * generator.standard_normal((2000, dimension)), Euclidean(dimension))
+    labels = observables.cluster_labels(tokens)[0]
+    x = tokens.positions[0]
+    count, expected = connected_components(cdist(x, x) <= 0.1, directed=False)
+    assert len({*zip(labels.tolist(), expected.tolist(), strict=True)}) == count == labels.max() + 1
+
+
 @pytest.mark.parametrize("distance", [-0.1, float("nan")])
 def test_a_cluster_distance_that_is_none_is_refused(distance):
     with pytest.raises(InvalidInput, match="cluster distance must be a number of at least 0"):

@@ -60,6 +60,12 @@ def test_many_tokens_are_sliced(monkeypatch):
     assert transport(circle(np.arange(30.0)), circle(np.arange(30.0))).method == "exact"
 
 
+def test_tokens_that_are_not_finite_have_no_distance():
+    cloud = Ensemble(np.eye(3), Euclidean(3))
+    broken = cloud.at(np.full((1, 3, 3), np.nan))
+    assert np.isnan(transport(cloud, broken)[:2]).all()
+
+
 def test_rows_between_depths(tmp_path):
     frames = [ring(np.array([0.0, 1.0]) + turn) for turn in (0.0, 0.1, 0.3)]
     with open_trajectory(hand_made(tmp_path / "a.h5", frames, CIRCLE)) as trajectory:

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ...particles.observables import cluster_labels
-from ..excerpt import evenly, frames_at
+from ...particles.observables import cluster_labels, default_cluster_distance
+from ..excerpt import evenly
 from .ensembles import ensembles
 from .subject import Subject
 from .table import Table
@@ -142,12 +142,9 @@ def succession(before: Labels, groups: NDArray[np.integer]) -> tuple[Labels, lis
 
 
 def tree(subject: Subject) -> Table:
-    """Merges, splits and moves of clusters as rows."""
+    """Merges, splits and moves of clusters as rows; all frames are looked at, whichever depths are asked for."""
     trajectory = subject.trajectory
-    frames = None if subject.depths is None else frames_at(trajectory.times, subject.depths)
-    found = cluster_tree(
-        trajectory, subject.replica, distance=subject.cluster_distance, frames=frames, threads=subject.threads
-    )
+    found = cluster_tree(trajectory, subject.replica, distance=subject.cluster_distance, threads=subject.threads)
     counts = dict(zip(found.frames.tolist(), found.counts().tolist(), strict=True))
     columns: dict[str, Any] = {
         "depth": [change.depth for change in found.changes],
@@ -161,7 +158,12 @@ def tree(subject: Subject) -> Table:
     strings = trajectory.token_strings
     if strings is not None:
         columns |= {f"{end}_token": [strings[name] for name in columns[end]] for end in ("joined", "into")}
-    return Table("tree", {name: np.array(values) for name, values in columns.items()})
+    distance = subject.cluster_distance
+    within = default_cluster_distance(trajectory.space) if distance is None else distance
+    remarks = [f"clusters are linked by steps of at most {within:g}; a change is seen first in the frame of its depth"]
+    if len(found.frames) < len(trajectory.times):
+        remarks.append(f"{len(found.frames)} of {len(trajectory.times)} frames were looked at")
+    return Table("tree", {name: np.array(values) for name, values in columns.items()}, tuple(remarks))
 
 
 def _first_tokens(groups: NDArray[np.integer]) -> NDArray[np.int64]:
