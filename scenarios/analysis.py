@@ -257,6 +257,8 @@ class _Analyzing:
     def _table(self, name: str) -> Table:
         """The table of one replica; of all with a column that says which."""
         if self.given_replica != "all":
+            if self.given_replica is None and self.trajectory.replicas > 1:
+                self.remarks.append(f"{name} is of replica 0 of {self.trajectory.replicas}")
             return self._table_of(name, self.replica or 0)
         tables = [self._table_of(name, replica) for replica in range(self.trajectory.replicas)]
         if len(tables) == 1:

@@ -121,6 +121,8 @@ def observe(
 
     parts: list[Values] = []
     done = 0
+    if progress is not None:
+        progress(0, len(frames))
     for block, part in _in_order(measuring, _blocks(trajectory, frames, read, law_at, workers), workers):
         parts.append({name: values.reshape(len(block.laws), -1) for name, values in part.items()})
         done += len(block.laws)
