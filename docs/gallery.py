@@ -5,13 +5,12 @@
     python docs/gallery.py --check              # the text, and the pictures of what is quick, against what is made anew
     python docs/gallery.py --check --all        # all pictures
 
-A check exits with 1 where something is out of date. Pictures are compared coarsely: fonts may differ a little, paths not.
+A check exits with 1 where something is out of date.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import sys
 import tempfile
 import time
@@ -19,27 +18,21 @@ from pathlib import Path
 from typing import Any
 
 import attndyn
-import numpy as np
 from attndyn.data.figures import draw, draw_study, draw_sweep
 from attndyn.scenarios.grid import parse_grids
-from PIL import Image
 
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS))
 import generate  # noqa: E402
 from press.exhibits import SWEPT, is_study  # noqa: E402
+from press.pictures import TOLERANCE, difference, reduce  # noqa: E402
 
 PICTURES = DOCS / "gallery"
-SLOW = ("many-gaussian-tokens", "minilm-fixed-point")  # which a check leaves out without --all
+
+SLOW = ("circle-modes", "many-circle-tokens", "many-gaussian-tokens", "minilm-fixed-point")  # 10 s and more each
 
 # what `draw` is asked for, where its own choice does not show best what a scenario is about
 SHOWN: dict[str, dict[str, Any]] = {}
-
-MOST_BYTES = 60_000
-QUALITIES = ((0.6, 128), (0.6, 48), (0.6, 24), (0.5, 24), (0.4, 24), (0.3, 16))  # of the picture's size, and colours
-COARSE = (48, 32)  # the cells in which pictures are compared
-TOLERANCE = 4.0  # the root mean square of their differences, of 255
-
 
 def draw_into(path: Path, name: str) -> None:
     """Run, sweep or study a bundled scenario, and draw it."""
@@ -57,29 +50,11 @@ def draw_into(path: Path, name: str) -> None:
 
 
 def make(name: str, folder: Path) -> Path:
-    """Draw a bundled scenario into folder/NAME.png, in as many pixels and colours as fit in MOST_BYTES."""
+    """Draw a bundled scenario into folder/NAME.png."""
     path = folder / f"{name}.png"
     draw_into(path, name)
-    with Image.open(path) as picture:
-        large = picture.convert("RGB")
-    for scale, colours in QUALITIES:
-        size = (round(scale * large.width), round(scale * large.height))
-        small = io.BytesIO()
-        large.resize(size, Image.Resampling.LANCZOS).quantize(colours).save(small, "png", optimize=True)
-        if small.tell() <= MOST_BYTES:
-            break
-    path.write_bytes(small.getvalue())
+    reduce(path)
     return path
-
-
-def difference(one: Path, other: Path) -> float:
-    """How far two pictures are from each other: the root mean square of the difference of their cells, of 255."""
-    cells = []
-    for path in (one, other):
-        with Image.open(path) as picture:
-            small = picture.convert("RGB").resize(COARSE, Image.Resampling.BOX)
-            cells.append(np.asarray(small, np.float64))
-    return float(np.sqrt(np.mean((cells[0] - cells[1]) ** 2)))
 
 
 def check(names: list[str]) -> list[str]:

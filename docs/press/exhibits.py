@@ -58,9 +58,9 @@ def _entry(name: str) -> str:
     return "\n\n".join(
         [
             f"### {name}",
-            f"**{plain(scenario.title)}**",
             f"![{plain(scenario.title)}](gallery/{name}.png)",
-            *paragraphs,
+            f"**{plain(scenario.title)}.** {paragraphs[0]}",
+            *paragraphs[1:],
             f"{_linked(scenario.source)} · `{command(name)}` · [the scenario](../scenarios/library/{name}.toml)\n",
         ]
     )

@@ -13,7 +13,9 @@ def plain(text: str) -> str:
     """Text on one line in which only `code` is markup; a bar is safe in the cell of a table."""
     pieces = re.split(r"(`[^`]*`)", " ".join(text.split()))
     return "".join(
-        piece.replace("|", r"\|") if piece.startswith("`") else re.sub(r"([|<*_\[\]])", r"\\\1", piece)
+        piece.replace("|", r"\|")
+        if piece.startswith("`")
+        else re.sub(r"([|*_\[\]])", r"\\\1", piece).replace("<", "&lt;")
         for piece in pieces
     )
 

@@ -72,7 +72,8 @@ def _uri_of(path: str) -> str:
 
 def _as_page(path: str, text: str) -> str:
     language = Path(path).suffix.removeprefix(".") or "text"
-    return f"# {Path(path).name}\n\n````{language}\n{text.rstrip()}\n````\n"
+    # not to be searched: what a scenario says is in the gallery as well
+    return f"---\nsearch: {{ exclude: true }}\n---\n\n# {Path(path).name}\n\n````{language}\n{text.rstrip()}\n````\n"
 
 
 def _outside_fences(text: str, change: Callable[[str], str]) -> str:
