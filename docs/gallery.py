@@ -34,6 +34,7 @@ SLOW = ("circle-modes", "many-circle-tokens", "many-gaussian-tokens", "minilm-fi
 # what `draw` is asked for, where its own choice does not show best what a scenario is about
 SHOWN: dict[str, dict[str, Any]] = {}
 
+
 def draw_into(path: Path, name: str) -> None:
     """Run, sweep or study a bundled scenario, and draw it."""
     options = {"out": path, **SHOWN.get(name, {})}

@@ -1,4 +1,4 @@
-"""Write the pages of docs/ that are made from the code: the command line, scenario keys, the reference, the gallery's text.
+"""Write the pages of docs/ that are made from the code: command line, scenario keys, reference, the gallery's text.
 
     python docs/generate.py            # writes them
     python docs/generate.py --check    # says which are out of date, and exits with 1 if any is

@@ -1,6 +1,6 @@
 """Do what docs/tutorial.md says, in a temporary folder, and make its pictures, docs/tutorial/*.png.
 
-    python docs/tutorial.py     # exits with 1 where what is printed is not what the page shows
+python docs/tutorial.py     # exits with 1 where what is printed is not what the page shows
 """
 
 from __future__ import annotations

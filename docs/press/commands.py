@@ -16,11 +16,12 @@ from .markup import plain
 HEAD = """\
 # The command line
 
-`attndyn COMMAND --help` says what is on this page. A value of a scenario is changed with `--set KEY=VALUE`; the keys are in
-[scenario files](scenarios.md).
+`attndyn COMMAND --help` says what is on this page. A value of a scenario is changed with `--set KEY=VALUE`; the keys are
+in [scenario files](scenarios.md).
 
-Exit status: 0; 2 for a mistake of the user's, which one line on the error output names; 1 for a failure; 130 for a sweep
-or a study that was interrupted and can be gone on with. A progress bar is drawn where a person watches, on the error output.
+Exit status: 0; 2 for a mistake of the user's, which one line on the error output names; 1 for a failure; 130 for a
+sweep or a study that was interrupted and can be gone on with. Where a person watches, a progress bar is drawn on the
+error output.
 """
 
 
@@ -63,7 +64,10 @@ def _command(word: str, command: Callable[..., None]) -> Iterator[str]:
     yield "\n\n".join(plain(text) for text in paragraphs if not text.startswith("Example: ")) + "\n"
     if arguments or options:
         yield "| argument or option | default | meaning |\n| --- | --- | --- |"
-        yield from (f"| `{_metavar(argument).replace('|', ' or ')}` | required | {plain(argument.info.help or '')} |" for argument in arguments)
+        yield from (
+            f"| `{_metavar(argument).replace('|', ' or ')}` | required | {plain(argument.info.help or '')} |"
+            for argument in arguments
+        )
         yield from (f"| {_words(option)} | {_default(option)} | {_meaning(option)} |" for option in options)
         yield ""
     for text in paragraphs:

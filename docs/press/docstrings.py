@@ -9,7 +9,7 @@ from typing import Any
 import griffe
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from press.markup import as_markdown  # noqa: E402
+from press.markup import as_markdown
 
 
 class PlainDocstrings(griffe.Extension):

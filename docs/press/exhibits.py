@@ -13,9 +13,9 @@ from .markup import plain
 HEAD = """\
 # Gallery
 
-Every bundled scenario: what it is, what one sees, and the paper it comes from, in the words of its own file. The pictures
-are made by `python docs/gallery.py` from the scenarios alone; most are what `attndyn plot` draws of the file that the command
-below them writes.
+Every bundled scenario: what it is, what one sees, and the paper it comes from, in the words of its own file. The
+pictures are made by `python docs/gallery.py` from the scenarios alone; most are what `attndyn plot` draws of the file
+that the command below them writes.
 """
 RUNS = """\
 ## Runs

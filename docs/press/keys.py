@@ -17,11 +17,11 @@ Schema = dict[str, Any]
 HEAD = """\
 # Scenario files
 
-A scenario is a TOML file. Every key has a default, so the shortest scenario is an empty file; an unknown key is a mistake,
-and the message names the likely one. `attndyn schema` prints the JSON schema from which this page is made, for editors that
-complete and check; `attndyn check FILE` checks a file without running it; `attndyn show NAME` prints a bundled one
-([the gallery](gallery.md) shows them all). What the laws compute is in [numerics](numerics.md), words and symbols are in
-[notation](notation.md).
+A scenario is a TOML file. Every key has a default, so the shortest scenario is an empty file; an unknown key is a
+mistake, and the message names the likely one. `attndyn schema` prints the JSON schema from which this page is made, for
+editors that complete and check; `attndyn check FILE` checks a file without running it; `attndyn show NAME` prints a
+bundled one ([the gallery](gallery.md) shows them all). What the laws compute is in [numerics](numerics.md), words and
+symbols are in [notation](notation.md).
 
 The same keys, with dots, change a value on the command line (`--set attention.beta=9`), span the grid of a sweep
 (`--grid depth.noise=0:1:11`) and are overridden from Python (`scenario.override({"attention.beta": 9.0})`).
@@ -117,7 +117,7 @@ def _value(value: Schema, key: str, titles: dict[str, str]) -> str:
         return " or ".join(dict.fromkeys(words))
     if "$ref" in value:
         name = value["$ref"].rsplit("/", 1)[1]
-        return f"[table]({_anchor(titles[name] if name in titles else key)})"
+        return f"[table]({_anchor(titles.get(name, key))})"
     if "const" in value:
         return f"`{json.dumps(value['const'])}`"
     if "enum" in value:
@@ -139,7 +139,7 @@ def _value(value: Schema, key: str, titles: dict[str, str]) -> str:
 def _default(default: Any) -> str:
     if isinstance(default, dict):
         given = [f"{key} = {json.dumps(value)}" for key, value in default.items() if value is not None]
-        return f"`{{ {', '.join(given)} }}`" if given and not isinstance([*default.values()][0], dict) else ""
+        return f"`{{ {', '.join(given)} }}`" if given else ""
     return "" if default is None or default == "" else f"`{json.dumps(default)}`"
 
 

@@ -1,4 +1,4 @@
-"""Doing what a page says: its code blocks, run in their order in one folder, and what they print beside what it shows."""
+"""Doing what a page says: its code blocks, run in their order in one folder, and what they print."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from attndyn.cli import main
 
 _BLOCK = re.compile(r"^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
-_SAVED_AS = re.compile(r"as `([\w.-]+)`:\s*\Z")
+_SAVED_AS = re.compile(r"[Ss]ave this as `([\w.-]+)`")
 
 
 class Block(NamedTuple):
@@ -34,7 +34,7 @@ def blocks(text: str) -> list[Block]:
         heading = re.findall(r"^#+ (.*)$", before, re.MULTILINE)
         if heading and heading[-1] == "Install":
             continue
-        saved = _SAVED_AS.search(before)
+        saved = _SAVED_AS.search(before.rstrip().rsplit("\n\n", 1)[-1])
         found.append(Block(match["language"], match["code"], saved and saved[1], before.count("\n") + 1))
     return found
 
@@ -42,7 +42,7 @@ def blocks(text: str) -> list[Block]:
 def walk(text: str, folder: Path) -> Iterator[tuple[Block, str, str]]:
     """Run the blocks of a page in this folder; yield each block that shows an output, the output, and what was printed.
 
-    A text is what the block before it prints, where ... stands for anything. Raises RuntimeError for a block that fails.
+    A text is what the block before it prints, where ... stands for anything. Raises RuntimeError for a failure.
     """
     names: dict[str, Any] = {"__name__": "__page__"}
     printed = ""
