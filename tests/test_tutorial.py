@@ -54,24 +54,25 @@ def test_a_walk_sees_what_is_wrong(tmp_path):
         list(walk("```python\n1 / 0\n```\n", tmp_path))
 
 
-def run_python(page, folder, before=""):
-    """Run the Python of a page, one block after the other, as a script in this folder."""
-    code = "\n".join(block.code for block in blocks(page.read_text(encoding="utf-8")) if block.language == "python")
-    assert code
+def python_of(page):
+    return [block.code for block in blocks(page.read_text(encoding="utf-8")) if block.language == "python"]
+
+
+def run_script(code, folder):
     script = folder / "page.py"
-    script.write_text(before + code, encoding="utf-8")
+    script.write_text(code, encoding="utf-8")
     done = subprocess.run([sys.executable, script], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
 def test_the_python_of_the_readme_runs(tmp_path):
-    run_python(ROOT / "README.md", tmp_path)
+    run_script("\n".join(python_of(ROOT / "README.md")), tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", GUIDES)
 def test_the_python_of_the_guides_runs(name, tmp_path):
-    run_python(DOCS / name, tmp_path, GIVEN.get(name, ""))
+    run_script("\n".join([GIVEN.get(name, ""), *python_of(DOCS / name)]), tmp_path)
 
 
 def test_no_page_has_python_that_is_not_run():
@@ -91,7 +92,8 @@ def test_the_page_on_sweeps_runs(tmp_path):
     attndyn.sweep(
         tmp_path / "gather.toml", {"attention.beta": [1.0, 4.0]}, out=tmp_path / "phase.h5", workers=1
     ).close()
-    run_python(page, tmp_path)
+    for code in python_of(page):  # each a script by itself, which worker processes import
+        run_script(code, tmp_path)
 
 
 @pytest.mark.slow

@@ -16,8 +16,8 @@ from .markup import plain
 HEAD = """\
 # The command line
 
-`attndyn COMMAND --help` says what is on this page. A value of a scenario is changed with `--set KEY=VALUE`; the keys are
-in [scenario files](scenarios.md).
+`attndyn COMMAND --help` says what is on this page. A value of a scenario is changed with `--set KEY=VALUE`; the keys
+are in [scenario files](scenarios.md).
 
 Exit status: 0; 2 for a mistake of the user's, which one line on the error output names; 1 for a failure; 130 for a
 sweep or a study that was interrupted and can be gone on with. Where a person watches, a progress bar is drawn on the
