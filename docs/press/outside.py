@@ -1,7 +1,7 @@
 """For the site: files outside docs/ that a page links to, as pages of the site, and the links to them.
 
 A Markdown file becomes a page; another text, such as a scenario, becomes a page that shows it. In the repository the
-links lead to the files themselves.
+links lead to the files themselves. And < is less-than: no page has HTML, and the inner product <x, y> is none.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 SHELF = "source/"  # where in the site files of outside stand
 _LINK = re.compile(r"(?P<before>\]\()(?P<target>[^)\s#:]+)(?P<anchor>#[^)\s]*)?(?P<after>\))")
 _FENCE = re.compile(r"^\s*(```+|~~~+)")
+_LESS = re.compile(r"(`+)(?:.*?)\1|<(?!https?:)")
 
 
 def on_files(files: Files, config: Any, **_: Any) -> Files:
@@ -47,13 +48,17 @@ def on_page_markdown(markdown: str, page: Any, files: Files, **_: Any) -> str:
         way = posixpath.relpath(target, posixpath.dirname(page.file.src_uri) or ".")
         return f"{found['before']}{way}{found['anchor'] or ''}{found['after']}"
 
-    return _outside_fences(markdown, lambda line: _LINK.sub(led, line))
+    return _outside_code(markdown, lambda line: _LESS.sub(_as_text, _LINK.sub(led, line)))
+
+
+def _as_text(found: re.Match[str]) -> str:
+    return "&lt;" if found[0] == "<" else found[0]
 
 
 def _targets(uri: str, text: str) -> Iterator[str]:
     """The paths, from the root of the repository, to which a page links."""
     found: list[str] = []
-    _outside_fences(text, lambda line: found.extend(match["target"] for match in _LINK.finditer(line)) or line)
+    _outside_code(text, lambda line: found.extend(match["target"] for match in _LINK.finditer(line)) or line)
     yield from (_path_of(uri, target) for target in found)
 
 
@@ -76,14 +81,16 @@ def _as_page(path: str, text: str) -> str:
     return f"---\nsearch: {{ exclude: true }}\n---\n\n# {Path(path).name}\n\n````{language}\n{text.rstrip()}\n````\n"
 
 
-def _outside_fences(text: str, change: Callable[[str], str]) -> str:
-    """The text with its lines changed, those of code excepted."""
-    lines, fence = [], ""
+def _outside_code(text: str, change: Callable[[str], str]) -> str:
+    """The text with its lines changed, those of code excepted: between fences, or indented after an empty line."""
+    lines, fence, indented, before = [], "", False, ""
     for line in text.split("\n"):
         marks = _FENCE.match(line)
         if marks and not fence:
             fence = marks[1]
         elif marks and marks[1].startswith(fence) and line.strip() == marks[1]:
             fence = ""
-        lines.append(line if fence or marks else change(line))
+        indented = line.startswith("    ") and (indented or not before.strip())
+        lines.append(line if fence or marks or indented else change(line))
+        before = line
     return "\n".join(lines)
