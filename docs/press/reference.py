@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -58,7 +60,8 @@ PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "errors": ("Errors", ("errors",)),
 }
-PACKAGES = ("data.analysis", "data.movies", "data.report")  # on the page data, each module that has something public
+# on the page data as well: all that their modules define, which is read without importing what may not be installed
+PACKAGES = ("data.analysis", "data.movies", "data.report")
 
 TOP = """\
 # `attndyn`
@@ -73,10 +76,9 @@ What `import attndyn` gives. Each name is imported when it is first used, so the
 def pages() -> dict[str, str]:
     """The pages of docs/reference/, by their names."""
     shown: dict[str, str] = {}
-    return {"attndyn.md": _top()} | {
-        f"{name}.md": _page(title, [*modules, *(_modules_of(PACKAGES) if name == "data" else ())], shown)
-        for name, (title, modules) in PAGES.items()
-    }
+    made = {f"{name}.md": _page(title, modules, shown) for name, (title, modules) in PAGES.items()}
+    made["data.md"] += "".join(f"\n{part}" for package in PACKAGES for part in _package(package))
+    return {"attndyn.md": _top()} | made
 
 
 def _top() -> str:
@@ -88,7 +90,7 @@ def _top() -> str:
     return TOP + "\n".join([*rows, "| `__version__` | The version that is installed. |"]) + "\n"
 
 
-def _page(title: str, modules: list[str], shown: dict[str, str]) -> str:
+def _page(title: str, modules: tuple[str, ...], shown: dict[str, str]) -> str:
     """One page; what stands on another already is linked, not repeated."""
     parts = [f"# {title}\n"]
     for module in modules:
@@ -132,9 +134,18 @@ def _public(module: ModuleType) -> list[str]:
     ]
 
 
-def _modules_of(packages: tuple[str, ...]) -> Iterator[str]:
-    """Those of the packages that export something."""
-    yield from (name for name in packages if getattr(import_module(f"attndyn.{name}"), "__all__", ()))
+def _package(package: str) -> Iterator[str]:
+    """Every module of a package with the public functions and classes that it defines."""
+    folder = Path(attndyn.__file__).parent.joinpath(*package.split("."))
+    for path in sorted(folder.glob("[a-z]*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        defined = [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+        public = [name for name in defined if not name.startswith("_")]
+        if public:
+            name = f"attndyn.{package}.{path.stem}"
+            yield f"## `{name}`\n"
+            yield plain((ast.get_docstring(tree) or "").split("\n\n")[0]) + "\n"
+            yield from (f"::: {name}.{each}\n" for each in public)
 
 
 def _home(thing: Any, otherwise: str) -> str:
