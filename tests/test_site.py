@@ -55,6 +55,7 @@ def test_the_reference_has_the_docstrings(site):
     assert 'id="attndyn.particles.attention.Attention"' in page
     assert "<code>beta</code>: the inverse temperature" in page
     assert 'id="attndyn.particles.attention.Attention.drift"' in page
+    assert "s_ij = beta &lt;q_i, k_j&gt; and w_ij" in (site / "numerics.html").read_text(encoding="utf-8")
     scenario = (site / "source" / "scenarios" / "library" / "equiangular.toml.html").read_text(encoding="utf-8")
     assert "at right angles" in scenario
 
