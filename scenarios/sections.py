@@ -231,9 +231,9 @@ class Depth(Section):
 class LogTimes(Section):
     """Depth 0 and then `count` depths in geometric progression, from `first` to the end of the run."""
 
-    law: Literal["log"]
-    first: float = Field(gt=0)
-    count: int = Field(ge=2, le=10_000_000)
+    law: Literal["log"] = Field(description="Geometric progression.")
+    first: float = Field(gt=0, description="The first depth after 0.")
+    count: int = Field(ge=2, le=10_000_000, description="How many depths there are after 0.")
 
 
 def _kind_of_times(value: Any) -> str | None:

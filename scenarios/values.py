@@ -149,10 +149,26 @@ def _initial_model(law: str) -> type[InitialTable]:
     function = initial.LAWS[law]
     hints = get_type_hints(function)
     parameters = list(inspect.signature(function).parameters.values())[3:]
-    fields: dict[str, Any] = {p.name: (_form(hints[p.name]), p.default) for p in parameters}
+    fields: dict[str, Any] = {
+        p.name: (_form(hints[p.name]), Field(default=p.default, description=_MEANINGS[p.name])) for p in parameters
+    }
     title = (function.__doc__ or "").splitlines()[0]
-    fields = {"law": (Literal[law], ...)} | fields
+    fields = {"law": (Literal[law], Field(description="The initial law."))} | fields
     return create_model(f"Initial{law.capitalize()}", __base__=InitialTable, __doc__=title, **fields)
+
+
+_MEANINGS = {  # of the parameters of initial laws
+    "radius": "R^d only: of the ball or sphere, half the width of the cube; by default 1.",
+    "region": "R^d only: where tokens are uniform; by default the ball.",
+    "mean": "A point; by default the origin.",
+    "deviation": "Standard deviation of every component.",
+    "covariance": "Instead of the deviation: a symmetric matrix (dimension, dimension).",
+    "clusters": "So many centres are drawn; or give centres.",
+    "centres": "The points, one a row.",
+    "spread": "Standard deviation of every component about its centre.",
+    "cosine": "The cosine of the angle between any two tokens.",
+    "phase": "The angle of the first token.",
+}
 
 
 def _form(hint: Any) -> Any:

@@ -1,0 +1,1 @@
+"""What prints the pages of docs/ that are made from the code, and the site that is made of all pages."""
