@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .particles import Attention, Block, Ensemble, Euclidean, FeedForward, Schedule, Space, Sphere
     from .scenarios.files import names
     from .scenarios.limits.study import limit
+    from .scenarios.report import report
     from .scenarios.run import run
     from .scenarios.schema import Scenario, load
     from .scenarios.sweep import Sweep, open_sweep, sweep
@@ -30,6 +31,7 @@ _HOME = {
     "particles": ("Attention", "Block", "Ensemble", "Euclidean", "FeedForward", "Schedule", "Space", "Sphere"),
     "scenarios.files": ("names",),
     "scenarios.limits.study": ("limit",),
+    "scenarios.report": ("report",),
     "scenarios.run": ("run",),
     "scenarios.schema": ("Scenario", "load"),
     "scenarios.sweep": ("Sweep", "open_sweep", "sweep"),
@@ -61,6 +63,7 @@ __all__ = [
     "names",
     "open",
     "open_sweep",
+    "report",
     "run",
     "sweep",
 ]

@@ -18,6 +18,7 @@ from .library import check, list_scenarios, schema, show
 from .limit import limit
 from .look import info, plot
 from .options import INTERRUPTED, Interrupted, complain
+from .report import report
 from .run import run
 from .sweep import sweep
 
@@ -39,6 +40,7 @@ COMMANDS: dict[str, Callable[..., None]] = {  # in the order of the help
     "limit": limit,
     "info": info,
     "plot": plot,
+    "report": report,
     "schema": schema,
 }
 for word, command in COMMANDS.items():

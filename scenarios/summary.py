@@ -31,7 +31,7 @@ def summary(plan: Plan) -> str:
     if depth.noise > 0.0:
         way += f" with noise {depth.noise:g}"
     return (
-        f"{replicas}{ensemble.tokens} tokens {_place(plan)},{norm} {law}{mask} attention{more},{heads} beta = "
+        f"{replicas}{ensemble.tokens} tokens {place(plan)},{norm} {law}{mask} attention{more},{heads} beta = "
         f"{attention.beta:g}, {way}, {len(plan.save_times)} frames, about {_bytes(plan.file_size)}"
     )
 
@@ -94,7 +94,8 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _place(plan: Plan) -> str:
+def place(plan: Plan) -> str:
+    """Where tokens live, with its preposition: "on the circle", "in R^3"."""
     space, dimension = plan.scenario.space, plan.ensemble.dimension
     if space.kind == "euclidean":
         return f"in R^{dimension}"
