@@ -14,10 +14,11 @@ from ..data.sweeps import Sweep
 from ..errors import AttndynError, InvalidInput
 from .build import Plan
 from .parts import word
-from .summary import ending, place, summary
+from .summary import dynamics, place
 from .trajectory import Trajectory
 
 Facts = Iterator[tuple[str, str]]
+_RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def account_of_run(trajectory: Trajectory, replica: int) -> Account:
@@ -37,15 +38,15 @@ def account_of_run(trajectory: Trajectory, replica: int) -> Account:
         lead, facts = "", list(_shape(trajectory, replica))
         law_at, distance, layer = None, None, None
     else:
-        lead, facts = f"{summary(plan)}.", list(_facts(plan, trajectory, replica))
+        lead, facts = f"{dynamics(plan)}.", list(_facts(plan, trajectory, replica))
         law_at, distance = trajectory.law_at, plan.cluster_distance
         depth = plan.scenario.depth
         layer = None if depth.layers is None else depth.layer_step
     name = _name(trajectory.provenance.get("scenario", {}).get("name", "scenario"))
     return Account(
         title=title_of(trajectory) or name,
-        lead=lead[:1].upper() + lead[1:],
-        facts=facts,
+        lead=_raised(lead[:1].upper() + lead[1:]),
+        facts=[(name, _raised(fact)) for name, fact in facts],
         again=_run_again(trajectory, name, replica),
         notices=notices,
         law_at=law_at,
@@ -93,7 +94,7 @@ def _shape(trajectory: Trajectory, replica: int) -> Facts:
         yield "replicas", f"{replicas}; the page shows replica {replica}"
     yield "space", f"{trajectory.space!r}"
     yield "kept", _kept(trajectory)
-    yield "ended", ending(trajectory)
+    yield "ended", _ending(trajectory)
 
 
 def _facts(plan: Plan, trajectory: Trajectory, replica: int) -> Facts:
@@ -109,8 +110,9 @@ def _facts(plan: Plan, trajectory: Trajectory, replica: int) -> Facts:
     if ensemble.replicas > 1:
         yield "replicas", f"{ensemble.replicas}; the page shows replica {replica}"
     yield "space", place(plan).removeprefix("on ").removeprefix("in ")
-    parts = {"score": attention.score, "normalisation": attention.normalisation, "mask": attention.mask}
-    law = ", ".join(f"{name} {_value(part)}" for name, part in (*parts.items(), ("prior", attention.prior)))
+    parts = {name: getattr(attention, name) for name in ("score", "normalisation", "mask", "prior")}
+    parts = {name: part for name, part in parts.items() if name == "normalisation" or part != "none"}
+    law = ", ".join(f"{name} {_value(part)}" for name, part in parts.items())
     yield "attention", f"beta = {attention.beta:g}, {attention.heads} {_plural('head', attention.heads)}, {law}"
     matrices = {name: getattr(attention, name) for name in ("query", "key", "value", "output")}
     yield "matrices", ", ".join(f"{name} {_value(value)}" for name, value in matrices.items() if value is not None)
@@ -131,7 +133,7 @@ def _facts(plan: Plan, trajectory: Trajectory, replica: int) -> Facts:
     if depth.noise > 0.0:
         yield "noise", f"temperature {depth.noise:g}"
     yield "kept", _kept(trajectory)
-    yield "ended", ending(trajectory)
+    yield "ended", _ending(trajectory)
 
 
 def _kept(trajectory: Trajectory) -> str:
@@ -139,6 +141,13 @@ def _kept(trajectory: Trajectory) -> str:
     span = f" from depth {trajectory.times[0]:g} to {trajectory.times[-1]:g}" if frames else ""
     names = ", ".join(name.replace("_", " ") for name in trajectory.observables) or "none"
     return f"{frames} {_plural('frame', frames)}{span}; observables: {names}"
+
+
+def _ending(trajectory: Trajectory) -> str:
+    known = {"wall_seconds": "seconds", "drift_evaluations": "drift evaluations", "accepted": "steps"}
+    numbers = {word: trajectory.statistics.get(name) for name, word in known.items()}
+    spent = ", ".join(f"{value:.6g} {word}" for word, value in numbers.items() if isinstance(value, int | float))
+    return trajectory.status + (f"; {spent}" if spent else "")
 
 
 def _value(value: Any) -> str:
@@ -193,6 +202,11 @@ def _install(subject: Any) -> str:
 def _option(name: str, values: Mapping[str, str]) -> Iterator[str]:
     for key, value in values.items():
         yield f"{name} {shlex.quote(f'{key}={value}')}"
+
+
+def _raised(text: str) -> str:
+    """R^3 as R³."""
+    return re.sub(r"R\^(\d+)", lambda found: "R" + found[1].translate(_RAISED), text)
 
 
 def _name(name: Any) -> str:

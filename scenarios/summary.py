@@ -14,6 +14,11 @@ from .parts import word
 
 def summary(plan: Plan) -> str:
     """What a run would do, in one line."""
+    return f"{dynamics(plan)}, {len(plan.save_times)} frames, about {_bytes(plan.file_size)}"
+
+
+def dynamics(plan: Plan) -> str:
+    """Which tokens move where, by which law, and how far, in one line."""
     ensemble, scenario = plan.ensemble, plan.scenario
     attention, depth = scenario.attention, scenario.depth
     replicas = f"{ensemble.replicas} x " if ensemble.replicas > 1 else ""
@@ -32,7 +37,7 @@ def summary(plan: Plan) -> str:
         way += f" with noise {depth.noise:g}"
     return (
         f"{replicas}{ensemble.tokens} tokens {place(plan)},{norm} {law}{mask} attention{more},{heads} beta = "
-        f"{attention.beta:g}, {way}, {len(plan.save_times)} frames, about {_bytes(plan.file_size)}"
+        f"{attention.beta:g}, {way}"
     )
 
 

@@ -21,7 +21,7 @@ from .thinning import Choice
 
 Array = NDArray[np.float64]
 
-MOST_KEPT = 300_000  # weights on the page
+MOST_KEPT = 500_000  # weights on the page
 MOST_PAIRS = 100_000_000  # that are computed for them
 MOST_DEPTHS = 100
 MOST_ROWS = 400  # tokens whose attention is kept, where there are many
