@@ -27,6 +27,7 @@ class TokenView {
     this.x = new Float64Array(this.count);
     this.y = new Float64Array(this.count);
     this.z = new Float64Array(this.count);
+    this.crowd = new Float64Array(this.count);
     this.order = Array.from({ length: this.count }, (_, k) => k);
     this.reset();
   }
@@ -98,6 +99,14 @@ class TokenView {
       this.z[token] = point[2];
     }
     if (this.solid) this.order.sort((a, b) => this.z[a] - this.z[b]);
+    this.gather();
+  }
+
+  // How many tokens stand in one place, for the size of their dot.
+  gather() {
+    const cells = new Map(), cell = (token) => Math.round(this.x[token] / 3) * 65536 + Math.round(this.y[token] / 3);
+    for (let token = 0; token < this.count; token++) cells.set(cell(token), (cells.get(cell(token)) || 0) + 1);
+    for (let token = 0; token < this.count; token++) this.crowd[token] = 1 + 0.18 * Math.log2(cells.get(cell(token)));
   }
 
   show(frame) {
@@ -116,7 +125,7 @@ class TokenView {
 
   radius(token) {
     const base = this.count > 600 ? 2.4 : this.count > 150 ? 3.2 : 4.2;
-    return base * Math.max(0.6, Math.min(2.2, Math.sqrt(this.weight(token))));
+    return base * this.crowd[token] * Math.max(0.6, Math.min(2.2, Math.sqrt(this.weight(token))));
   }
 
   nearest(x, y) {
