@@ -10,7 +10,10 @@ from numba import njit
 from numpy.typing import NDArray
 
 BLOCK = 128  # points whose distances to one are computed side by side in vector registers
+LEAF = 64  # the same, of points that lie in one box
+LOW_DIMENSION = 16  # up to which most boxes are far from a point; beyond, all are about equally near
 CHECK = 8  # coordinates between two looks at whether any of them can still be near
+ROUNDING = 1.0 - 1e-9  # by which a squared distance from a cell is lowered, so that it is one for sure
 # a sum may be reordered, so that it runs in vector registers; NaN keeps its meaning
 REORDER = {"reassoc", "contract"}
 
@@ -24,8 +27,8 @@ def components(  # pragma: no cover
     positions : (replicas, tokens, dimension)    weights : (1 or replicas, tokens), zero weights are left out
     labels    : (replicas, tokens) int64, written: components numbered by first appearance, -1 where left out
 
-    Returns the number of components (replicas,). A flood fill: every token that is reached scans those that
-    are not yet reached, so n tokens in one cluster cost O(n) distances and n isolated ones n (n - 1) / 2.
+    Returns the number of components (replicas,). A flood fill: every token that is reached looks at those that are
+    not yet reached; in few dimensions these lie in boxes, most of which are too far to look inside.
     """
     replicas, tokens, dimension = positions.shape
     counts = np.empty(replicas, np.int64)
@@ -42,7 +45,10 @@ def components(  # pragma: no cover
                 for k in range(dimension):
                     points[k, kept] = positions[replica, i, k]
                 kept += 1
-        found = _flood(points, token, kept, limit, labels[replica])
+        if dimension <= LOW_DIMENSION and kept > BLOCK:
+            found = _flood_boxes(points, token, kept, limit, labels[replica])
+        else:
+            found = _flood(points, token, kept, limit, labels[replica])
         _number_by_first_appearance(labels[replica], first[:found])
         counts[replica] = found
     return counts
@@ -56,23 +62,23 @@ def _flood(  # pragma: no cover
     # from left upwards are the queue, taken from the top: no other memory is needed.
     dimension = points.shape[0]
     head, found = left - 1, 0
-    squares = np.empty(BLOCK)
+    squares, point = np.empty(BLOCK), np.empty(dimension)
     while left > 0:
         left -= 1
         labels[token[left]] = found
         while head >= left and left > 0:
+            for k in range(dimension):
+                point[k] = points[k, head]
             # downwards, so that what is swapped into slot j has been looked at before
             for start in range((left - 1) // BLOCK * BLOCK, -1, -BLOCK):
                 width = min(BLOCK, left - start)
-                if not _near(points, head, start, width, limit, squares):
+                if not _near(points, point, start, width, limit, squares):
                     continue
                 for j in range(start + width - 1, start - 1, -1):
                     if squares[j - start] <= limit:
                         left -= 1
                         labels[token[j]] = found
-                        token[j], token[left] = token[left], token[j]
-                        for k in range(dimension):
-                            points[k, j], points[k, left] = points[k, left], points[k, j]
+                        _swap(points, token, j, left)
             head -= 1
         head = left - 1
         found += 1
@@ -80,10 +86,170 @@ def _flood(  # pragma: no cover
 
 
 @njit(cache=True, nogil=True)
+def _flood_boxes(points: NDArray, token: NDArray, count: int, limit: float, labels: NDArray) -> int:  # pragma: no cover
+    # Of every cell the first left[cell] points are not yet reached; one that is reached is swapped to the end of these
+    # and stays there, so that the queue can name it by its place.
+    starts = _cells(points, token, count)
+    cells = len(starts) - 1
+    lows, highs = _boxes(points, starts)
+    left = starts[1:] - starts[:-1]
+    open_cells = np.arange(cells)
+    queue = np.empty(count, np.int64)
+    squares, point = np.empty(LEAF), np.empty(points.shape[0])
+    found, opened = 0, cells
+    while opened > 0:
+        last = open_cells[opened - 1]
+        if left[last] == 0:
+            opened -= 1
+            continue
+        left[last] -= 1
+        queue[0] = starts[last] + left[last]
+        labels[token[queue[0]]] = found
+        taken, reached = 0, 1
+        while taken < reached:
+            for k in range(len(point)):
+                point[k] = points[k, queue[taken]]
+            taken += 1
+            k = 0
+            while k < opened:
+                cell = open_cells[k]
+                if left[cell] == 0:
+                    opened -= 1
+                    open_cells[k] = open_cells[opened]
+                    continue
+                k += 1
+                if _away(point, lows, highs, cell, limit):
+                    continue
+                start, width = starts[cell], left[cell]
+                if not _near(points, point, start, width, limit, squares):
+                    continue
+                for j in range(width - 1, -1, -1):  # downwards: what is swapped to j has been looked at before
+                    if squares[j] <= limit:
+                        left[cell] -= 1
+                        place = start + left[cell]
+                        _swap(points, token, start + j, place)
+                        labels[token[place]] = found
+                        queue[reached] = place
+                        reached += 1
+        found += 1
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _swap(points: NDArray, token: NDArray, i: int, j: int) -> None:  # pragma: no cover
+    token[i], token[j] = token[j], token[i]
+    for k in range(points.shape[0]):
+        points[k, i], points[k, j] = points[k, j], points[k, i]
+
+
+@njit(cache=True, nogil=True)
+def _cells(points: NDArray, token: NDArray, count: int) -> NDArray:  # pragma: no cover
+    """Sort the points into cells of at most LEAF each, and return where these begin and end.
+
+    A cell is halved across its longest side, which keeps clusters whole; where that would leave next to nothing on one
+    of the sides, at the median, so that it ends.
+    """
+    starts, ends = np.empty(count + 1, np.int64), np.empty(count + 1, np.int64)
+    ends[0] = count
+    low, found, waiting = 0, 0, 1
+    while low < count:
+        high = ends[waiting - 1]
+        if high - low <= LEAF:
+            starts[found] = low
+            low = high
+            found += 1
+            waiting -= 1
+            continue
+        axis, middle = _halved(points, token, low, high)
+        if min(middle - low, high - middle) * LEAF < high - low:
+            middle = (low + high) // 2
+            _part(points, token, low, high, middle, axis)
+        ends[waiting] = middle
+        waiting += 1
+    starts[found] = count
+    return starts[: found + 1]
+
+
+@njit(cache=True, nogil=True)
+def _halved(points: NDArray, token: NDArray, low: int, high: int) -> tuple[int, int]:  # pragma: no cover
+    """Part the points low <= i < high in the middle of where they lie furthest apart: along which axis, and where."""
+    axis, width, middle = 0, -1.0, 0.0
+    for k in range(points.shape[0]):
+        row = points[k, low:high]
+        least, largest = np.float64(row.min()), np.float64(row.max())
+        if largest - least > width:
+            axis, width, middle = k, largest - least, 0.5 * (least + largest)
+    last = high - 1
+    while low <= last:
+        if points[axis, low] <= middle:
+            low += 1
+        else:
+            _swap(points, token, low, last)
+            last -= 1
+    return axis, low
+
+
+@njit(cache=True, nogil=True)
+def _part(  # pragma: no cover
+    points: NDArray, token: NDArray, low: int, high: int, middle: int, axis: int
+) -> None:
+    """Order the points low <= i < high so that along the axis none before `middle` lies beyond one from there on."""
+    high -= 1
+    while low < high:
+        pivot = points[axis, (low + high) // 2]
+        i, j = low, high
+        while i <= j:  # also ends where some are NaN, which no comparison moves
+            while points[axis, i] < pivot:
+                i += 1
+            while points[axis, j] > pivot:
+                j -= 1
+            if i <= j:
+                _swap(points, token, i, j)
+                i += 1
+                j -= 1
+        if middle <= j:
+            high = j
+        elif middle >= i:
+            low = i
+        else:
+            return
+
+
+@njit(cache=True, nogil=True)
+def _boxes(points: NDArray, starts: NDArray) -> tuple[NDArray, NDArray]:  # pragma: no cover
+    """The least and the largest coordinate of the points in each cell, each (cells, dimension), NaN left out."""
+    dimension, cells = points.shape[0], len(starts) - 1
+    lows = np.full((cells, dimension), np.inf)
+    highs = np.full((cells, dimension), -np.inf)
+    for cell in range(cells):
+        for k in range(dimension):
+            for i in range(starts[cell], starts[cell + 1]):
+                x = np.float64(points[k, i])
+                if x < lows[cell, k]:
+                    lows[cell, k] = x
+                if x > highs[cell, k]:
+                    highs[cell, k] = x
+    return lows, highs
+
+
+@njit(cache=True, nogil=True)
+def _away(point: NDArray, lows: NDArray, highs: NDArray, cell: int, limit: float) -> bool:  # pragma: no cover
+    """Whether all of a cell is further than the limit from a point."""
+    square = 0.0
+    for k in range(len(point)):
+        below, above = lows[cell, k] - point[k], point[k] - highs[cell, k]
+        step = below if below > above else above
+        square += step * step if step > 0.0 else 0.0
+        if square * ROUNDING > limit:
+            return True
+    return False
+
+
+@njit(cache=True, nogil=True)
 def _near(  # pragma: no cover
-    points: NDArray, head: int, start: int, width: int, limit: float, squares: NDArray
+    points: NDArray, point: NDArray, start: int, width: int, limit: float, squares: NDArray
 ) -> bool:
-    """Write the squared distances of `width` points from slot `start` on to slot `head`; is one <= limit?
+    """Write the squared distances of `width` points from slot `start` on to one point; is one <= limit?
 
     The sum over the coordinates stops, every few of them, once all of the points are too far.
     """
@@ -91,7 +257,7 @@ def _near(  # pragma: no cover
     squares[:width] = 0.0
     for begin in range(0, dimension, CHECK):
         for k in range(begin, min(begin + CHECK, dimension)):
-            x = np.float64(points[k, head])
+            x = point[k]
             row = points[k, start : start + width]  # points[k, start + j] would not be vectorised
             for j in range(width):
                 step = np.float64(row[j]) - x

@@ -4,6 +4,7 @@ Every observable is a function (ensemble, **what it takes) -> (replicas,), where
 
 law         the attention law the tokens move under
 statistics  (log Z, entropy) of the attention rows, each (replicas, heads, tokens): `Attention.statistics`
+velocity    the drift of the law where the tokens are, (replicas, tokens, dimension)
 distance    the distance within which two tokens belong together
 threads     on how many threads the pairs are gone through; None: one per core
 
@@ -25,12 +26,28 @@ from ..errors import InvalidInput
 from .attention import Attention, Matrix
 from .attention_matrix import column_spread, key_query_discrepancy, key_query_distance, row_sum, sparsity
 from .backends.engine import EngineOptions
-from .block import Law, attention_of, seen_by
+from .block import Block, Law, attention_of, seen_by
 from .ensemble import Ensemble
 from .focus import focus_entropy
+from .hull import check_plane, hull_area, hull_perimeter, hull_vertices
+from .motion import largest_speed, speed
+from .shape import (
+    ALIGNED,
+    aligned_pairs,
+    average,
+    diameter,
+    effective_rank,
+    in_rows,
+    mean_cosine,
+    mean_inner_product,
+    mean_token,
+    order,
+    radius,
+    rank,
+    weights_of,
+)
 from .space import Space, Sphere
 
-ALIGNED = 1.0 - 1e-3  # the cosine from which on two tokens count as aligned
 Array = NDArray[np.float64]
 Statistics = tuple[NDArray[np.floating], NDArray[np.floating]]
 
@@ -39,8 +56,9 @@ Statistics = tuple[NDArray[np.floating], NDArray[np.floating]]
 class Observable:
     """A named observable.
 
-    takes : the keyword arguments the function takes, of "law", "statistics", "distance" and "threads"
+    takes : the keyword arguments the function takes, of "law", "statistics", "velocity", "distance" and "threads"
     check : raises InvalidInput, with the name in it, for a law the observable is not defined for
+    place : the same for a space
     """
 
     name: str
@@ -48,10 +66,15 @@ class Observable:
     description: str
     takes: tuple[str, ...] = ()
     check: Callable[[str, Attention], None] | None = None
+    place: Callable[[str, Space], None] | None = None
+
+    @property
+    def of_attention(self) -> bool:
+        return "law" in self.takes or "statistics" in self.takes
 
     @property
     def needs_law(self) -> bool:
-        return "law" in self.takes or "statistics" in self.takes
+        return self.of_attention or "velocity" in self.takes
 
 
 def energy(ensemble: Ensemble, law: Attention, statistics: Statistics | None = None) -> Array:
@@ -67,7 +90,7 @@ def energy(ensemble: Ensemble, law: Attention, statistics: Statistics | None = N
     """
     _check_energy("energy", law)
     if law.beta == 0.0:
-        mean = _mean_token(ensemble)
+        mean = mean_token(ensemble)
         query = _affine(law.query, law.query_bias, mean)
         key = _affine(law.key, law.key_bias, mean)
         return 0.5 * np.sum(query * key, axis=-1)
@@ -82,19 +105,19 @@ def log_energy(ensemble: Ensemble, law: Attention, statistics: Statistics | None
     """
     _check_energy("log_energy", law)
     log_partition = np.asarray(_statistics(ensemble, law, statistics)[0], np.float64)[:, 0]
-    highest = np.max(log_partition, axis=-1, keepdims=True, initial=-np.inf, where=_weights(ensemble) > 0)
+    highest = np.max(log_partition, axis=-1, keepdims=True, initial=-np.inf, where=weights_of(ensemble) > 0)
     # a token of weight zero may lie above the highest that counts
     terms = np.exp(np.minimum(log_partition - highest, 0.0))
-    return highest[:, 0] + np.log(_average(terms, ensemble))
+    return highest[:, 0] + np.log(average(terms, ensemble))
 
 
 def clusters(ensemble: Ensemble, distance: float | None = None) -> NDArray[np.int64]:
     """How many clusters there are, (replicas,): components of the graph joining tokens within `distance`.
 
     The distance is geodesic on a sphere and Euclidean in R^d; `default_cluster_distance` when not given. A
-    token belongs to a cluster when it is near to one of its tokens, not to all of them. Costs O(n) for n
-    tokens in one cluster and O(n^2) when none are near, in O(n d) memory. Raises InvalidInput for a distance
-    that is negative or not a number.
+    token belongs to a cluster when it is near to one of its tokens, not to all of them. Costs little more than
+    O(n) for n tokens in one cluster or in up to 16 dimensions, O(n^2) where many are far in more, and O(n d)
+    memory. Raises InvalidInput for a distance that is negative or not a number.
     """
     return _components(ensemble, distance)[0]
 
@@ -112,48 +135,6 @@ def default_cluster_distance(space: Space) -> float:
     return 0.1 * space.radius if isinstance(space, Sphere) else 0.1
 
 
-def mean_inner_product(ensemble: Ensemble) -> Array:
-    """The mean of <x_i, x_j> over pairs i != j, weighted by a_i a_j, (replicas,).
-
-    Equal to (|m|^2 - sum a_i^2 |x_i|^2) / (1 - sum a_i^2), computed without the cancellation of that form.
-    One token alone counts as two that coincide: |x|^2.
-    """
-    return _mean_over_pairs(ensemble, _tokens(ensemble))
-
-
-def mean_cosine(ensemble: Ensemble) -> Array:
-    """The mean of cos(x_i, x_j) over pairs i != j, weighted by a_i a_j, (replicas,); 1 for one token alone.
-
-    A token at the origin has no direction: its cosine with every token is taken to be 0.
-    """
-    tokens = _tokens(ensemble)
-    length = np.linalg.norm(tokens, axis=-1, keepdims=True)
-    return _mean_over_pairs(ensemble, np.divide(tokens, length, out=np.zeros_like(tokens), where=length != 0))
-
-
-def aligned_pairs(ensemble: Ensemble, threads: int | None = None) -> Array:
-    """The share of pairs i != j with cos(x_i, x_j) >= ALIGNED, weighted by a_i a_j, (replicas,).
-
-    sum_{i != j} a_i a_j [cos(x_i, x_j) >= ALIGNED] / sum_{i != j} a_i a_j. It is 1 for one cluster and for one token
-    alone; a token at the origin has no direction and is aligned with nobody. NaN where a token is not finite. Costs
-    O(n^2) time and no memory. Source: arXiv:2312.10794, figure 4.
-    """
-    from .alignment import aligned_weight  # imports numba, which takes a while
-
-    weights = np.atleast_2d(_weights(ensemble))
-    weights = weights / weights.max(axis=1, keepdims=True)  # equal ones become 1: pairs are counted, without rounding
-    pairs = np.einsum("rn,rn->r", weights[:, 1:], np.cumsum(weights[:, :-1], axis=1))
-    aligned = aligned_weight(ensemble.positions, weights, ALIGNED, threads)
-    # one token alone: 1, or NaN as the others
-    return np.divide(aligned, pairs, out=aligned + 1.0, where=pairs > 0)
-
-
-def order(ensemble: Ensemble) -> Array:
-    """The order parameter, (replicas,): |m| / r on a sphere (1 where all tokens coincide), |m| in R^d."""
-    length = np.linalg.norm(_mean_token(ensemble), axis=-1)
-    return length / ensemble.space.radius if isinstance(ensemble.space, Sphere) else length
-
-
 def attention_entropy(ensemble: Ensemble, law: Attention, statistics: Statistics | None = None) -> Array:
     """The mean over tokens (weighted by a_i) and heads of -sum_j P_ij log P_ij, in nats, (replicas,).
 
@@ -161,46 +142,7 @@ def attention_entropy(ensemble: Ensemble, law: Attention, statistics: Statistics
     also where the law is unnormalised.
     """
     entropy = np.asarray(_statistics(ensemble, law, statistics)[1], np.float64)
-    return _average(entropy.mean(axis=1), ensemble)
-
-
-def effective_rank(ensemble: Ensemble) -> Array:
-    """exp(-sum_k p_k log p_k), p = sigma / sum sigma, sigma the singular values of the rows sqrt(a_i) x_i.
-
-    (replicas,); between 1 and min(tokens, dimension), and 0 where all tokens are at the origin. With equal
-    weights these are the singular values of the token matrix up to a factor. NaN where a token is not finite.
-    Source: Roy & Vetterli, EUSIPCO 2007.
-    """
-    rows = np.sqrt(_weights(ensemble))[..., None] * _tokens(ensemble)
-    ranks = np.full(len(rows), np.nan)
-    finite = np.isfinite(rows).all(axis=(1, 2))  # LAPACK fails on a matrix with NaN
-    singular = np.linalg.svd(rows[finite], compute_uv=False)
-    total = singular.sum(axis=-1, keepdims=True)
-    share = np.divide(singular, total, out=np.zeros_like(singular), where=total > 0)
-    logs = np.log(share, out=np.zeros_like(share), where=share > 0)
-    ranks[finite] = np.where(total[:, 0] > 0, np.exp(-np.sum(share * logs, axis=-1)), 0.0)
-    return ranks
-
-
-def radius(ensemble: Ensemble) -> Array:
-    """max_i |x_i|, (replicas,)."""
-    length = np.linalg.norm(_tokens(ensemble), axis=-1)
-    return np.max(length, axis=-1, initial=0.0, where=_weights(ensemble) > 0)
-
-
-def diameter(ensemble: Ensemble) -> Array:
-    """The largest distance between two tokens, (replicas,): geodesic on a sphere, Euclidean in R^d.
-
-    Costs O(n^2) time and no memory. On a sphere it is accurate for coinciding and for opposite tokens. NaN
-    where a token is not finite.
-    """
-    from .clusters import extremes  # imports numba, which takes a while
-
-    apart, total = np.sqrt(extremes(*_in_rows(ensemble))).T
-    if isinstance(ensemble.space, Sphere):
-        # |x - y| = 2 r sin(angle/2) and |x + y| = 2 r cos(angle/2) are extreme for the same pair
-        apart = 2.0 * ensemble.space.radius * np.arctan2(apart, total)
-    return np.where(np.isfinite(ensemble.positions).all(axis=(1, 2)), apart, np.nan)
+    return average(entropy.mean(axis=1), ensemble)
 
 
 def _check_energy(name: str, law: Attention) -> None:
@@ -241,14 +183,20 @@ REGISTRY: dict[str, Observable] = {
         Observable("key_query_discrepancy", key_query_discrepancy, "maximum mean discrepancy of them", ("law",)),
         Observable("focus_entropy", focus_entropy, "entropy of the token weights (nats)"),
         Observable("effective_rank", effective_rank, "exp of the entropy of the tokens' singular values"),
+        Observable("rank", rank, "number of the tokens' singular values above 1e-6 of the largest"),
         Observable("radius", radius, "largest |x_i|"),
         Observable("diameter", diameter, "largest distance between two tokens"),
+        Observable("speed", speed, "mean of |dx_i/dt|", ("velocity",)),
+        Observable("largest_speed", largest_speed, "largest |dx_i/dt|", ("velocity",)),
+        Observable("hull_area", hull_area, "area of the convex hull, in the plane", place=check_plane),
+        Observable("hull_perimeter", hull_perimeter, "length of its boundary", place=check_plane),
+        Observable("hull_vertices", hull_vertices, "number of its vertices", place=check_plane),
     )
 }
 
 
-def check_names(names: Sequence[str], law: Law | None = None) -> None:
-    """Raise InvalidInput unless every name is in REGISTRY and, when a law is given, defined for it.
+def check_names(names: Sequence[str], law: Law | None = None, space: Space | None = None) -> None:
+    """Raise InvalidInput unless every name is in REGISTRY and defined for the law and the space, where these are given.
 
     For an unknown name the message holds the nearest one and all that there are.
     """
@@ -257,9 +205,11 @@ def check_names(names: Sequence[str], law: Law | None = None) -> None:
             near = difflib.get_close_matches(str(name), REGISTRY, n=1)
             hint = f" (did you mean {near[0]}?)" if near else ""
             raise InvalidInput(f"observables must be among {', '.join(REGISTRY)}; got {name!r}{hint}")
-        check = REGISTRY[name].check
+        check, place = REGISTRY[name].check, REGISTRY[name].place
         if law is not None and check is not None:
             check(name, attention_of(law))
+        if space is not None and place is not None:
+            place(name, space)
 
 
 def measure(
@@ -267,31 +217,43 @@ def measure(
     ensemble: Ensemble,
     law: Law | None = None,
     *,
+    depth: float = 0.0,
     cluster_distance: float | None = None,
     **engine: Unpack[EngineOptions],
 ) -> dict[str, NDArray]:
-    """Every named observable of one ensemble, name -> (replicas,); attention statistics are computed once.
+    """Every named observable of one ensemble, name -> (replicas,); what several need is computed once.
 
-    cluster_distance is for `clusters` (default: `default_cluster_distance`); `engine` as in `Attention.drift`.
-    What belongs to the attention of a block is that of the tokens as its attention sees them, normalised or not.
-    Raises InvalidInput for an unknown name, for an observable of the attention without a law, and for one that is
-    not defined for this law.
+    depth is for the speed of blocks that act otherwise at other depths, cluster_distance for `clusters` (default:
+    `default_cluster_distance`); `engine` as in `Attention.drift`. What belongs to the attention of a block is that of
+    the tokens as its attention sees them, normalised or not. Raises InvalidInput for an unknown name, for an observable
+    of the attention or the motion without a law, and for one that is not defined for this law or space.
     """
-    check_names(names, law)
+    check_names(names, law, ensemble.space)
     chosen = [REGISTRY[name] for name in names]
+    supply: dict[str, Any] = {"distance": cluster_distance, "threads": engine.get("threads")}
+    taken = {key for observable in chosen for key in observable.takes}
+    seen = ensemble
+    if law is not None:
+        seen, supply["law"] = seen_by(law, ensemble), attention_of(law)
+        if "statistics" in taken:
+            supply["statistics"] = _statistics(seen, supply["law"], None, **engine)
+        if "velocity" in taken:
+            supply["velocity"] = _velocity(ensemble, law, depth, **engine)
     for observable in chosen:
         if law is None and observable.needs_law:
-            raise InvalidInput(f"{observable.name} is an observable of the attention: it needs a law")
-    attention, seen = (None, ensemble) if law is None else (attention_of(law), seen_by(law, ensemble))
-    supply: dict[str, Any] = {"law": attention, "distance": cluster_distance, "threads": engine.get("threads")}
-    if attention is not None and any("statistics" in observable.takes for observable in chosen):
-        supply["statistics"] = _statistics(seen, attention, None, **engine)
+            what = "attention" if observable.of_attention else "motion"
+            raise InvalidInput(f"{observable.name} is an observable of the {what}: it needs a law")
     return {
         observable.name: observable.function(
-            seen if observable.needs_law else ensemble, **{key: supply[key] for key in observable.takes}
+            seen if observable.of_attention else ensemble, **{key: supply[key] for key in observable.takes}
         )
         for observable in chosen
     }
+
+
+def _velocity(ensemble: Ensemble, law: Law, depth: float, **engine: Unpack[EngineOptions]) -> NDArray[np.floating]:
+    at = {"depth": depth} if isinstance(law, Block) else {}
+    return law.drift(ensemble.positions, space=ensemble.space, weights=ensemble.weights, **at, **engine)
 
 
 def _statistics(
@@ -318,47 +280,8 @@ def _components(ensemble: Ensemble, distance: float | None) -> tuple[NDArray[np.
         # at half the circumference every token is near to every other, whatever the rounding of its length
         distance = chord if distance < 0.5 * np.pi * diameter else np.inf
     labels = np.empty(ensemble.positions.shape[:2], np.int64)
-    counts = components(*_in_rows(ensemble), float(distance) ** 2, labels)
+    counts = components(*in_rows(ensemble), float(distance) ** 2, labels)
     return counts, labels
-
-
-def _in_rows(ensemble: Ensemble) -> tuple[Array, Array]:
-    # in the one layout that compiled code is compiled for
-    return np.ascontiguousarray(ensemble.positions), np.ascontiguousarray(np.atleast_2d(_weights(ensemble)))
-
-
-def _weights(ensemble: Ensemble) -> Array:
-    assert ensemble.weights is not None  # an Ensemble fills them in
-    return np.asarray(ensemble.weights, np.float64)
-
-
-def _tokens(ensemble: Ensemble) -> Array:
-    return np.asarray(ensemble.positions, np.float64)
-
-
-def _average(values: Array, ensemble: Ensemble) -> Array:
-    """sum_i a_i values_i of (replicas, tokens), without letting 0 times inf in."""
-    weights = _weights(ensemble)
-    return np.sum(weights * np.where(weights > 0, values, 0.0), axis=-1)
-
-
-def _mean_token(ensemble: Ensemble) -> Array:
-    """m = sum_i a_i x_i, (replicas, dimension)."""
-    return np.matmul(_weights(ensemble)[..., None, :], _tokens(ensemble))[..., 0, :]
-
-
-def _mean_over_pairs(ensemble: Ensemble, vectors: Array) -> Array:
-    """The mean of <v_i, v_j> over i != j weighted by a_i a_j, (replicas,).
-
-    vectors : (replicas, tokens, dimension). Over j < i by running totals: sum_i a_i <v_i, sum_{j<i} a_j v_j>
-    divided by sum_i a_i sum_{j<i} a_j.
-    """
-    weights = np.broadcast_to(_weights(ensemble), vectors.shape[:2])
-    weighted = weights[..., None] * vectors
-    products = np.einsum("rnd,rnd->r", weighted[:, 1:], np.cumsum(weighted[:, :-1], axis=1))
-    pairs = np.einsum("rn,rn->r", weights[:, 1:], np.cumsum(weights[:, :-1], axis=1))
-    alone = np.einsum("rnd,rnd,rn->r", vectors, vectors, weights)
-    return np.divide(products, pairs, out=alone, where=pairs > 0)
 
 
 def _affine(matrix: Matrix, bias: NDArray[np.floating] | None, vectors: Array) -> Array:

@@ -134,7 +134,7 @@ def build(scenario: Scenario) -> Plan:
         with blaming("tokens.initial"):
             check_start(laws[0], ensemble)
     with blaming("save.observables"):
-        check_names(scenario.save.observables, laws[0])
+        check_names(scenario.save.observables, laws[0], ensemble.space)
     times = save_times(scenario.depth, scenario.save)
     strings, weighting = _strings(scenario, ensemble.tokens), weighting_of(scenario, ensemble)
     return Plan(scenario, ensemble, laws, times, strings, schedule, weighting)

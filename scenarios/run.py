@@ -89,7 +89,8 @@ def follow(
     def keep(step: int, t: float, ensemble: Ensemble) -> None:
         if on_frame is not None:
             law, distance = plan.law_at(t), plan.cluster_distance
-            on_frame(step, t, ensemble, measure(names, ensemble, law, cluster_distance=distance, **asdict(alone)))
+            found = measure(names, ensemble, law, depth=t, cluster_distance=distance, **asdict(alone))
+            on_frame(step, t, ensemble, found)
 
     arguments = plan.arguments()
     if engine.processes > 1:

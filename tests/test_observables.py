@@ -8,14 +8,18 @@ from ensembles import circle, random_ensemble
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+IN_ANY_SPACE = [name for name, observable in observables.REGISTRY.items() if observable.place is None]
 OF_THE_MEASURE = (
     "energy",
     "log_energy",
     "clusters",
     "order",
     "effective_rank",
+    "rank",
     "radius",
     "diameter",
+    "speed",
+    "largest_speed",
 )
 
 
@@ -212,7 +216,7 @@ def test_the_entropy_is_averaged_over_heads_and_by_weight():
 def test_one_token_alone(space):
     token = Ensemble(space.retract(np.array([[1.0, 2.0, 2.0]])), space)
     length = np.linalg.norm(token.positions[0, 0])
-    found = observables.measure(list(observables.REGISTRY), token, Attention(beta=0.5), backend="reference")
+    found = observables.measure(IN_ANY_SPACE, token, Attention(beta=0.5), backend="reference")
     expected = {
         "energy": np.exp(0.5 * length**2),
         "log_energy": 0.5 * length**2,
@@ -231,6 +235,9 @@ def test_one_token_alone(space):
         "effective_rank": 1.0,
         "radius": length,
         "diameter": 0.0,
+        "rank": 1,
+        "speed": 0.0 if isinstance(space, Sphere) else length,
+        "largest_speed": 0.0 if isinstance(space, Sphere) else length,
     }
     assert set(found) == set(expected)
     for name, number in expected.items():
@@ -242,7 +249,7 @@ def test_tokens_that_are_not_finite_give_nan_and_leave_other_replicas_alone():
     good = random_ensemble(8, Euclidean(3), replicas=2)
     positions = good.positions.copy()
     positions[0, 3, 1] = np.nan
-    for name in ("mean_inner_product", "mean_cosine", "order", "effective_rank", "radius", "diameter"):
+    for name in ("mean_inner_product", "mean_cosine", "order", "effective_rank", "rank", "radius", "diameter"):
         found = value(name, good.at(positions))
         assert np.isnan(found[0]), name
         assert found[1] == value(name, good)[1], name
@@ -298,7 +305,7 @@ def test_no_observable_depends_on_the_order_of_the_tokens(seed, sphere):
     law = Attention(beta=1.3)
     turn = np.random.default_rng(seed).permutation(tokens.tokens)
     turned = Ensemble(tokens.positions[:, turn], tokens.space, tokens.weights[:, turn])
-    _same_for_all(list(observables.REGISTRY), tokens, turned, law)
+    _same_for_all(IN_ANY_SPACE, tokens, turned, law)
 
 
 @settings(max_examples=25, deadline=None)
@@ -308,7 +315,7 @@ def test_no_observable_of_a_rotation_invariant_law_changes_under_rotations(seed,
     rotation = np.linalg.qr(np.random.default_rng(seed).standard_normal((3, 3)))[0]
     turned = Ensemble(tokens.positions @ rotation.T, tokens.space, tokens.weights)
     # but for the one that projects onto directions of its own
-    invariant = [name for name in observables.REGISTRY if name != "key_query_distance"]
+    invariant = [name for name in IN_ANY_SPACE if name != "key_query_distance"]
     _same_for_all(invariant, tokens, turned, Attention(beta=1.3, query=-0.7))
 
 
