@@ -9,7 +9,7 @@ from typing import Any
 
 from ..data.excerpt import title_of
 from ..data.limits import Limit
-from ..data.report import Account
+from ..data.report import LONGEST_TEXT, Account
 from ..data.sweeps import Sweep
 from ..errors import AttndynError, InvalidInput
 from .build import Plan
@@ -100,6 +100,7 @@ def _shape(trajectory: Trajectory, replica: int) -> Facts:
 def _facts(plan: Plan, trajectory: Trajectory, replica: int) -> Facts:
     scenario, ensemble = plan.scenario, plan.ensemble
     tokens, attention, depth = scenario.tokens, scenario.attention, scenario.depth
+    yield from _told(trajectory.scenario_text)
     if scenario.source:
         yield "source", scenario.source
     named = "" if plan.strings is None else ", each with its text"
@@ -134,6 +135,15 @@ def _facts(plan: Plan, trajectory: Trajectory, replica: int) -> Facts:
         yield "noise", f"temperature {depth.noise:g}"
     yield "kept", _kept(trajectory)
     yield "ended", _ending(trajectory)
+
+
+def _told(text: str) -> Facts:
+    """What the comments of a scenario say before its first table, paragraph by paragraph."""
+    head = re.split(r"^\[", text, maxsplit=1, flags=re.MULTILINE)[0]
+    lines = [line.lstrip("# ").rstrip() if line.startswith("#") else "" for line in head.splitlines()]
+    paragraphs = re.split(r"\n\n+", "\n".join(lines).strip("\n"))
+    for number, paragraph in enumerate(paragraph for paragraph in paragraphs if paragraph.strip()):
+        yield "" if number else "in words", " ".join(paragraph.split())
 
 
 def _kept(trajectory: Trajectory) -> str:
@@ -174,13 +184,13 @@ def _run_again(trajectory: Trajectory, name: str, replica: int) -> str:
     engine = {key: trajectory.provenance.get(key) for key in ("backend", "device")}
     usual = {"backend": "numba", "device": "cpu"}
     options = [f"--{key} {shlex.quote(str(value))}" for key, value in engine.items() if value not in (None, usual[key])]
-    if not len(trajectory.arrays):
+    if not len(trajectory.arrays) and len(trajectory.scenario_text) <= LONGEST_TEXT:
         command = " ".join(["attndyn run", f"{name}.toml", *options, "--out", f"{name}.h5"])
         return f"{_again(trajectory, name, command)}\n{page}"
     file = shlex.quote(trajectory.path.name)
     code = "import attndyn, sys; attndyn.run(attndyn.open(sys.argv[1]).scenario, out=sys.argv[2])"
     return (
-        f"{_install(trajectory)}\n\n# The scenario reads arrays of other files, which the trajectory keeps.\n"
+        f"{_install(trajectory)}\n\n# The trajectory keeps its scenario, with the arrays it read from files.\n"
         f"python -c {shlex.quote(code)} {file} {name}.h5\n{page}"
     )
 

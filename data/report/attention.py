@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...particles import Attention
-from ...particles.attention_matrix import attention_rows as matrix_rows
+from ...particles.attention_matrix import attention_rows, some_attention_rows
 from ...particles.block import Law, attention_of, seen_by
 from ..analysis.attention import LARGEST
 from ..analysis.ensembles import ensemble_at
@@ -21,7 +21,7 @@ from .thinning import Choice
 
 Array = NDArray[np.float64]
 
-MOST_KEPT = 500_000  # weights on the page
+MOST_KEPT = 400_000  # weights on the page
 MOST_PAIRS = 100_000_000  # that are computed for them
 MOST_DEPTHS = 100
 MOST_ROWS = 400  # tokens whose attention is kept, where there are many
@@ -86,13 +86,21 @@ def rows_of(trajectory: Any, choice: Choice, law_at: Callable[[float], Law]) -> 
         full = rows_at(trajectory, int(frame), choice.replica, law_at(float(times[frame])), choice.tokens[rows])
         if heads > 1:
             full = np.concatenate([full.mean(axis=0, keepdims=True), full])
-        order = np.argsort(-np.abs(full), axis=-1, kind="stable")[..., :width]
-        to[place], values[place] = order, np.take_along_axis(full, order, axis=-1)
+        to[place], values[place] = _largest(full, width)
     names = [f"head {k}" for k in range(1, heads + 1)]
     sentences = [f"Of the attention of a token the {width} largest weights are kept"]
     sentences[0] += f" at {len(frames)} of the {len(choice.frames)} depths" if len(frames) < len(choice.frames) else ""
     sentences[0] += f", of {len(rows)} of the {len(choice.tokens)} tokens." if len(rows) < len(choice.tokens) else "."
     return Rows(frames, rows, (["all heads (mean)", *names] if heads > 1 else names), to, values, sentences)
+
+
+def _largest(rows: Array, width: int) -> tuple[NDArray[np.intp], Array]:
+    """Where the largest numbers of each row are, the largest first, and the numbers."""
+    sizes = np.abs(rows)
+    some = np.argpartition(-sizes, width - 1, axis=-1)[..., :width]
+    order = np.lexsort((some, -np.take_along_axis(sizes, some, axis=-1)), axis=-1)
+    some = np.take_along_axis(some, order, axis=-1)
+    return some, np.take_along_axis(rows, some, axis=-1)
 
 
 def rows_at(trajectory: Any, frame: int, replica: int, law: Law, tokens: NDArray[np.intp]) -> Array:
@@ -105,10 +113,9 @@ def rows_at(trajectory: Any, frame: int, replica: int, law: Law, tokens: NDArray
     every = _by_whole_matrices(attention, ensemble.tokens, len(tokens))
     for head in range(attention.heads):
         if every:
-            result[head] = matrix_rows(attention, seen, 0, ensemble.tokens, head, replica)[tokens]
-            continue
-        for row, token in enumerate(tokens.tolist()):
-            result[head, row] = matrix_rows(attention, seen, token, token + 1, head, replica)[0]
+            result[head] = attention_rows(attention, seen, 0, ensemble.tokens, head, replica)[tokens]
+        else:
+            result[head] = some_attention_rows(attention, seen, tokens, head, replica)
     return result
 
 

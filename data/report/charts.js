@@ -103,8 +103,20 @@ class Charts {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: { family: "system-ui, sans-serif", size: 11, color: theme.now.ink },
       xaxis: { ...line, ...this.axis.ticks(), range: [...this.axis.range], title: { text: "depth t", standoff: 4 }, automargin: false },
-      yaxis: { ...line, type: chart.logarithmic ? "log" : "linear", nticks: 5, automargin: false, ...(chart.logarithmic ? { dtick: undefined } : {}) },
+      yaxis: { ...line, type: chart.logarithmic ? "log" : "linear", nticks: 5, automargin: false, exponentformat: "power", ...this.height(chart) },
     };
+  }
+
+  // Values that hardly change are not blown up to their rounding errors.
+  height(chart) {
+    let low = Infinity, high = -Infinity;
+    for (const values of [chart.curves, chart.range || []]) {
+      for (const value of values) if (Number.isFinite(value)) { low = Math.min(low, value); high = Math.max(high, value); }
+    }
+    const size = Math.max(Math.abs(low), Math.abs(high));
+    if (!(high - low <= 1e-6 * size)) return {};
+    const margin = chart.whole ? 1 : 0.01 * size || 1;
+    return { range: [low - margin, high + margin] };
   }
 
   retheme() {

@@ -28,7 +28,7 @@ class Page {
   }
 
   nameInFile(number) {
-    const text = this.data.allStrings && this.data.allStrings[number];
+    const text = this.data.attendedStrings[number];
     return text ? `${text} (${number})` : `token ${number}`;
   }
 
@@ -293,7 +293,7 @@ class Page {
     const alone = sizes.get(ALONE) || 0;
     sizes.delete(ALONE);
     const rows = [...sizes].sort((a, b) => b[1] - a[1]);
-    const items = rows.slice(0, 8).map(([cluster, size]) => this.legendItem(cluster, `cluster ${cluster + 1}: ${size} tokens`));
+    const items = rows.slice(0, 8).map(([cluster, size]) => this.legendItem(cluster, `cluster ${cluster + 1}: ${size} ${size === 1 ? "token" : "tokens"}`));
     if (rows.length > 8) items.push(element("li", `and ${rows.length - 8} smaller ones`));
     if (alone) items.push(this.legendItem(ALONE, `${alone} ${alone === 1 ? "token" : "tokens"} by ${alone === 1 ? "itself" : "themselves"}`));
     find("legend").replaceChildren(...items);
@@ -308,6 +308,7 @@ class Page {
 
   describe() {
     const { view, data } = this;
+    if (view.count < data.allTokens) find("legend-title").textContent += ", by the tokens shown";
     const turning = view.solid ? "Drag it, or use the arrow keys, to turn it; " : "";
     find("keys").textContent = `${turning}+ and − to zoom, Home to begin anew.`;
     find("tokens").setAttribute("aria-label", `${view.count} tokens ${data.kind === "components" ? "in their principal components" : `as a ${data.kind}`}. ${turning}What it shows is told beside it.`);

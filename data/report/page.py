@@ -24,6 +24,9 @@ from .account import Account
 HERE = Path(__file__).parent
 SCRIPTS = ("unpack.js", "tokens.js", "charts.js", "page.js")  # in this order one script
 MOST_BYTES = 10_000_000
+LONGEST_TEXT = 100_000  # characters of a scenario that are shown
+LONGEST_VALUE = 2000  # of anything else
+LONGEST_STRING = 60  # of a token
 
 
 def trajectory_page(trajectory: Any, account: Account, replica: int = 0) -> str:
@@ -83,8 +86,8 @@ def _data(trajectory: Any, account: Account, choice: thinning.Choice, found: clu
         "layerStep": account.layer_step,
         "tokens": choice.tokens,
         "allTokens": choice.all_tokens,
-        "strings": None if strings is None else [strings[token] for token in choice.tokens],
-        "allStrings": None if strings is None or len(strings) > 10 * thinning.MOST_TOKENS else list(strings),
+        "strings": None if strings is None else [strings[token][:LONGEST_STRING] for token in choice.tokens],
+        "attendedStrings": {},
         "weights": packing.packed(_weights(trajectory, choice)),
         "clusters": packing.packed(found.numbers),
         "counts": found.counts,
@@ -97,6 +100,9 @@ def _data(trajectory: Any, account: Account, choice: thinning.Choice, found: clu
     if account.law_at is not None:
         rows = attention.rows_of(trajectory, choice, account.law_at)
         data["attention"] = None if rows is None else rows.for_page()
+        if rows is not None and strings is not None:
+            seen_tokens = np.unique(rows.to)[: 10 * thinning.MOST_TOKENS].tolist()
+            data["attendedStrings"] = {token: strings[token][:LONGEST_STRING] for token in seen_tokens}
         thinned += ["The page holds no attention: there are too many tokens."] if rows is None else rows.sentences
     return data | {"thinned": thinned}
 
@@ -131,14 +137,14 @@ def _page(
     return _template("page.html").substitute(
         policy="; ".join(policy),
         style=(HERE / "page.css").read_text(encoding="utf-8"),
-        title=_text(account.title),
+        title=_text(account.title[:LONGEST_VALUE]),
         lead=_text(account.lead),
         notices="".join(f'<p class="notice">{_text(notice)}</p>' for notice in notices),
         facts=_terms(account.facts),
         interactive=interactive,
         table=table,
         figures=_figures(figures),
-        scenario=_text(subject.scenario_text),
+        scenario=_text(_cut(subject.scenario_text, LONGEST_TEXT)),
         again=_text(account.again),
         provenance=_terms(_flat(subject.provenance)),
         version=_text(_version()),
@@ -172,7 +178,13 @@ def _flat(provenance: Mapping[str, Any], above: str = "") -> list[tuple[str, str
 
 
 def _terms(pairs: Iterable[tuple[str, str]]) -> str:
-    return "".join(f"<div><dt>{_text(name)}</dt><dd>{_text(value)}</dd></div>" for name, value in pairs)
+    rows = ((_cut(name, LONGEST_VALUE), _cut(value, LONGEST_VALUE)) for name, value in pairs)
+    return "".join(f"<div><dt>{_text(name)}</dt><dd>{_text(value)}</dd></div>" for name, value in rows)
+
+
+def _cut(text: str, longest: int) -> str:
+    """A text, or its beginning."""
+    return text if len(text) <= longest else f"{text[:longest]} ... ({len(text)} characters)"
 
 
 def _paragraphs(sentences: Sequence[str]) -> str:

@@ -16,9 +16,10 @@ from ...errors import InvalidInput
 from .clusters import Clusters
 from .thinning import Choice
 
-MOST_BYTES = 2_500_000  # of all pictures of a page
+MOST_BYTES = 2_000_000  # of all pictures of a page
 COLOURS = 160  # of a picture: fewer than the eye tells apart in curves, and a third of the bytes
 IN_THE_PAGE = ("observables", "similarity")  # the first has charts of its own, both are beside the tokens
+PORTRAITS = ("circle", "sphere", "line", "plane", "components")  # of these the first that suits: the page has its own
 
 SHOWS = {
     "circle": "The angles of the tokens over depth",
@@ -64,9 +65,9 @@ def pictures_of(trajectory: Any, choice: Choice, clusters: Clusters) -> tuple[li
     found: list[Picture] = []
     left_out: list[str] = []
     numbers = " ".join(_in_numbers(trajectory, choice, clusters))
-    for kind in kinds_for(trajectory.space):
-        if kind in IN_THE_PAGE:
-            continue
+    kinds = [kind for kind in kinds_for(trajectory.space) if kind not in IN_THE_PAGE]
+    portraits = [kind for kind in kinds if kind in PORTRAITS]
+    for kind in (kind for kind in kinds if kind not in portraits[1:]):
         caption = SHOWS.get(kind, kind.replace("_", " ").capitalize())
 
         def drawn(path: Path, kind: str = kind) -> None:

@@ -16,7 +16,7 @@ Numbers = NDArray[np.intp]
 
 MOST_TOKENS = 2000
 MOST_FRAMES = 600
-MOST_PLACES = 400_000  # tokens times frames
+MOST_PLACES = 320_000  # tokens times frames
 BLOCK_BYTES = 1 << 26  # of positions in memory at a time
 
 

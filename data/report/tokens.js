@@ -3,6 +3,7 @@
 const NONE = -32768;
 const STEPS = 32767;
 const ALONE = 65535;
+const OUTLINED = 600; // tokens up to which each has a rim
 const NEAR = 14; // pixels from a token at which the pointer is on it
 const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f5ab6", "#8c6d31", "#b8336a", "#2a9d8f"];
 
@@ -241,7 +242,7 @@ class TokenView {
       if (this.weight(token) > 0) {
         pen.fillStyle = clusterColour(this.cluster(token));
         pen.fill();
-        pen.stroke();
+        if (this.count <= OUTLINED) pen.stroke();
       } else { // nobody sees it
         pen.strokeStyle = theme.now.soft;
         pen.stroke();
