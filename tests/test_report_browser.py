@@ -17,10 +17,15 @@ from report_pages import gathering, written
 pytestmark = pytest.mark.browser
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-SWITCHES = (
-    "--headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update "
-    "--disable-sync --no-first-run"
-).split()
+SWITCHES = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
 FRAMES, TOKENS = 41, 12
 WORDS = [f"word{k}" for k in range(TOKENS)]
 
@@ -60,28 +65,62 @@ def sphere(folder):
     return attndyn.report(path, folder / "sphere.html")
 
 
-@pytest.fixture
-def opened(browser):
-    """(page file, **context) -> the page when it is ready. Nothing may be complained of, nothing asked for."""
-    contexts, heard, asked = [], [], []
+class Visit:
+    """Pages that are opened from the disk. Nothing may be complained of, and nothing asked for but the pages."""
 
-    def make(path, **options):
-        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
-        contexts.append(context)
+    def __init__(self, browser):
+        self.browser, self.contexts, self.heard, self.asked = browser, [], [], []
+
+    def open(self, path, **options):
+        context = self.browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+        self.contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda message: heard.append(f"{message.type}: {message.text}"))
-        page.on("pageerror", lambda error: heard.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: self.heard.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: self.heard.append(str(error)))
+        page.on("request", lambda request: self.asked.append(request.url))
         page.goto(Path(path).as_uri())
-        page.wait_for_selector("html[data-ready=yes]", timeout=30_000)
+        page.wait_for_selector("html[data-ready=yes]", timeout=60_000)
         return page
 
-    yield make
-    for context in contexts:
-        context.close()
-    assert heard == []
-    assert [url for url in asked if not url.startswith("file:")] == []
-    assert len(asked) == len(contexts)  # the page itself
+    def check(self):
+        assert self.heard == []
+        assert len(self.asked) == len(self.contexts)
+        assert all(url.startswith("file:") for url in self.asked)
+
+    def close(self):
+        for context in self.contexts:
+            context.close()
+        self.check()
+
+
+@pytest.fixture
+def opened(browser):
+    """(page file, **context) -> the page when it is ready, for one test."""
+    visit = Visit(browser)
+    yield visit.open
+    visit.close()
+
+
+@pytest.fixture(scope="module")
+def visited(browser, sphere):
+    """The page that tests share, and what is known of its visit."""
+    visit = Visit(browser)
+    yield visit.open(sphere), visit
+    visit.close()
+
+
+@pytest.fixture
+def page(visited):
+    """The page of tokens on the sphere, as it is when it was just opened."""
+    shared, visit = visited
+    shared.mouse.move(0, 0)
+    shared.locator("#head").select_option(index=0)
+    shared.locator("#tokens").focus()
+    for key in ("Home", "Escape"):
+        shared.keyboard.press(key)
+    shared.evaluate("attndyn.show(0)")
+    yield shared
+    visit.check()
 
 
 def positions():
@@ -134,8 +173,8 @@ def test_it_opens_and_fits(opened, sphere, folder, scheme, width):
     keep(page, folder, f"{scheme}-{width}")
 
 
-def test_the_slider_moves_the_tokens_the_cursor_and_the_text(opened, sphere):
-    page, true = opened(sphere), positions()
+def test_the_slider_moves_the_tokens_the_cursor_and_the_text(page):
+    true = positions()
     slider, text = page.locator("#depth"), page.locator("#depth-text")
     assert text.inner_text().startswith("depth 0, ")
     np.testing.assert_allclose(shown(page, 3), true[0, 3], atol=1e-4)
@@ -164,8 +203,7 @@ def test_the_slider_moves_the_tokens_the_cursor_and_the_text(opened, sphere):
     assert float(page.locator(".chart .value").first.inner_text()) == pytest.approx(1 + 2 * frame / 40, rel=1e-3)
 
 
-def test_the_cursor_is_where_the_curve_has_this_depth(opened, sphere):
-    page = opened(sphere)
+def test_the_cursor_is_where_the_curve_has_this_depth(page):
     page.evaluate("attndyn.show(10)")
     plot = page.locator(".chart .plot").first
     # a tick of the axis at the same depth, drawn by plotly itself
@@ -174,8 +212,7 @@ def test_the_cursor_is_where_the_curve_has_this_depth(opened, sphere):
     assert cursor["x"] + cursor["width"] / 2 == pytest.approx(tick["x"] + tick["width"] / 2, abs=3)
 
 
-def test_play_goes_on_and_stops(opened, sphere):
-    page = opened(sphere)
+def test_play_goes_on_and_stops(page):
     play = page.locator("#play")
     play.focus()
     page.keyboard.press("Enter")
@@ -205,8 +242,7 @@ def test_reduced_motion_plays_in_few_steps(opened, sphere):
     assert 0 < page.evaluate("attndyn.frame()") <= 6
 
 
-def test_a_token_is_named_and_its_attention_told(opened, sphere, folder):
-    page = opened(sphere)
+def test_a_token_is_named_and_its_attention_told(page, folder):
     token = in_front(page)
     page.mouse.move(*on_screen(page, token))
     tip = page.locator("#tip")
@@ -229,8 +265,7 @@ def test_a_token_is_named_and_its_attention_told(opened, sphere, folder):
     keep(page, folder, "attention")
 
 
-def test_a_token_is_found_by_name_and_by_number(opened, sphere):
-    page = opened(sphere)
+def test_a_token_is_found_by_name_and_by_number(page):
     search, name = page.locator("#token"), page.locator("#chosen-name")
     for wanted in ("word7", "7", "7 word7"):
         search.fill(wanted)
@@ -244,8 +279,7 @@ def test_a_token_is_found_by_name_and_by_number(opened, sphere):
     assert "No token shown has this name" in page.locator("#chosen-text").inner_text()
 
 
-def test_the_view_turns_by_mouse_and_by_keyboard(opened, sphere):
-    page = opened(sphere)
+def test_the_view_turns_by_mouse_and_by_keyboard(page):
     before, picture = np.array(page.evaluate("attndyn.pixel(1)")), painted(page)
     x, y = on_screen(page, in_front(page))
     page.mouse.move(x + 30, y + 30)
@@ -264,9 +298,8 @@ def test_the_view_turns_by_mouse_and_by_keyboard(opened, sphere):
     np.testing.assert_allclose(page.evaluate("attndyn.pixel(1)"), before)
 
 
-def test_what_is_turned_is_still_the_sphere(opened, sphere):
+def test_what_is_turned_is_still_the_sphere(page):
     """Pixels are an orthogonal projection of the positions, whichever way the view is turned."""
-    page = opened(sphere)
     page.locator("#tokens").focus()
     for key in ("ArrowLeft", "ArrowLeft", "ArrowUp"):
         page.keyboard.press(key)
@@ -279,8 +312,7 @@ def test_what_is_turned_is_still_the_sphere(opened, sphere):
     assert found[:3, 0] @ found[:3, 1] == pytest.approx(0.0, abs=1e-3 * scale[0] ** 2)
 
 
-@pytest.mark.parametrize("space", [Sphere(2), Euclidean(1), Euclidean(3), Sphere(6)])
-@pytest.mark.parametrize("frames", [1, 9])
+@pytest.mark.parametrize(("space", "frames"), [(Sphere(2), 9), (Euclidean(1), 1), (Euclidean(3), 9), (Sphere(6), 1)])
 def test_other_spaces_and_single_frames(opened, folder, monkeypatch, space, frames):
     monkeypatch.setattr(pictures, "pictures_of", lambda *anything: ([], []))
     name = f"{space.name}-{space.dimension}-{frames}"
@@ -296,9 +328,8 @@ def test_other_spaces_and_single_frames(opened, folder, monkeypatch, space, fram
     keep(page, folder, name)
 
 
-def test_how_long_a_frame_takes(opened, sphere, capsys):
+def test_how_long_a_frame_takes(page, capsys):
     """Printed, not judged: machines differ."""
-    page = opened(sphere)
     milliseconds = page.evaluate(
         """async () => {
           const found = [];
