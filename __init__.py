@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .errors import AttndynError, InvalidInput, MissingExtra, TrajectoryError
     from .integrators import Solution, integrate
     from .particles import Attention, Block, Ensemble, Euclidean, FeedForward, Schedule, Space, Sphere
+    from .scenarios.comparison import compare
     from .scenarios.files import names
     from .scenarios.limits.study import limit
     from .scenarios.report import report
@@ -29,6 +30,7 @@ _HOME = {
     "errors": ("AttndynError", "InvalidInput", "MissingExtra", "TrajectoryError"),
     "integrators": ("Solution", "integrate"),
     "particles": ("Attention", "Block", "Ensemble", "Euclidean", "FeedForward", "Schedule", "Space", "Sphere"),
+    "scenarios.comparison": ("compare",),
     "scenarios.files": ("names",),
     "scenarios.limits.study": ("limit",),
     "scenarios.report": ("report",),
@@ -57,6 +59,7 @@ __all__ = [
     "Trajectory",
     "TrajectoryError",
     "__version__",
+    "compare",
     "integrate",
     "limit",
     "load",

@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from ..errors import AttndynError, InvalidInput, MissingExtra
+from .compare import compare
 from .library import check, list_scenarios, schema, show
 from .limit import limit
 from .look import info, plot
@@ -41,6 +42,7 @@ COMMANDS: dict[str, Callable[..., None]] = {  # in the order of the help
     "info": info,
     "plot": plot,
     "report": report,
+    "compare": compare,
     "schema": schema,
 }
 for word, command in COMMANDS.items():

@@ -14,7 +14,7 @@ from ..errors import InvalidInput
 Array = NDArray[np.float64]
 
 MOST_FRAMES = 400  # of the paths: more cannot be told apart on paper
-MOST_BYTES = 1 << 31  # read for the paths: fewer frames where frames are large
+MOST_BYTES = 1 << 26  # read for the paths: fewer frames where frames are large
 MOST_PATHS = 300  # tokens whose paths are drawn
 MOST_PAIRED = 2000  # tokens between which inner products are taken: 2 million pairs
 BLOCK_BYTES = 1 << 25
@@ -128,3 +128,12 @@ def title_of(trajectory: Any) -> str:
     except (tomllib.TOMLDecodeError, TypeError):
         return ""
     return title if isinstance(title, str) else ""
+
+
+def cluster_distance_of(trajectory: Any) -> float | None:
+    """Within which two tokens belong together, where the trajectory's scenario text says so."""
+    try:
+        distance = tomllib.loads(trajectory.scenario_text).get("save", {}).get("cluster_distance")
+    except (tomllib.TOMLDecodeError, TypeError, AttributeError):
+        return None
+    return float(distance) if isinstance(distance, int | float) else None

@@ -77,8 +77,8 @@ class Observables(Mapping[str, NDArray[np.float64]]):
             raise KeyError(f"no observable {name!r}; the file has {', '.join(self._stored) or 'none'}")
         return _read(self._path, self._stored[name], slice(self._frames))
 
-    def at(self, name: str, frames: slice) -> NDArray[np.float64]:
-        """The values of some frames only, of one that is there."""
+    def rows(self, name: str, frames: slice) -> NDArray[np.float64]:
+        """The values of an observable in these frames only, which increase, (len(frames), replicas[, k])."""
         return _read(self._path, self._stored[name], slice(*frames.indices(self._frames)))
 
     def __iter__(self) -> Iterator[str]:

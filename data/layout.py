@@ -40,6 +40,12 @@ FRAMES_COMMITTED = "parameters/frames_committed"  # i8 [1]; frames beyond it may
 FINISHED = "parameters/finished"  # i1 [1]
 SERIES = "series"  # <name>/value and time of what is sampled on another clock than the frames
 MERGES = f"{SERIES}/merged_into"  # value i4 [M][n], time f8 [M]: a row for each time that tokens became one
+
+# What was computed from the file after the run; a file without it is whole
+ANALYSIS = "analysis"
+ANALYSIS_INDEX = f"{ANALYSIS}/index"  # u1, JSON list of records {name, place, parameters, ...}, @sha256
+# <place>/values of an observable, f8 or i8 [frames][replicas]; <place>/<k> of a table: its columns, texts as u1 JSON
+
 HASHED = (SCENARIO, SPACE, TOKEN_STRINGS, ARRAY_NAMES)
 
 # Names kept free. A file without them cannot be resumed, but is otherwise whole.

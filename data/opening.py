@@ -19,6 +19,7 @@ import h5py
 import numpy as np
 
 from ..errors import InvalidInput, TrajectoryError
+from .cut_off import is_cut_off, open_cut_off, physical_size, whole_length
 from .layout import MEBIBYTE, partial_path
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -43,6 +44,9 @@ def open_file(path: Path) -> h5py.File:
             raise TrajectoryError(f"{path} is not an HDF5 file, so no trajectory")
         # the twelfth byte of a version 3 superblock: 1 open for writing, 4 by a writer that lets others read
         being_written = head[11] if len(head) == 12 and head[8] >= 3 else 0
+        whole = whole_length(path)
+        if whole is not None:
+            return open_cut_off(path, whole)
         try:
             return h5py.File(path, "r", swmr=bool(being_written & 4), rdcc_nbytes=CHUNK_CACHE)
         except OSError as error:
@@ -125,10 +129,12 @@ def check_stored(found: h5py.Dataset, rows: int | None = None) -> None:
     size = math.prod(shape) * found.dtype.itemsize
     if found.chunks is None:
         complete = found.id.get_storage_size() >= size
+    elif is_cut_off(found.file) and found.maxshape[0] is None:
+        complete = True  # `frames_left` has counted them, whose index may be cut off
     else:
         chunks = math.prod(-(-length // chunk) for length, chunk in zip(shape, found.chunks, strict=True))
         complete = found.id.get_num_chunks() >= chunks
-    if not complete or size > LARGEST_INFLATION * Path(found.file.filename).stat().st_size:
+    if not complete or size > LARGEST_INFLATION * physical_size(found.file):
         raise ValueError(f"it claims the shape {found.shape}, of which not all is stored")
 
 

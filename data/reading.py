@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import MissingExtra
 from ..particles import Euclidean, Space, Sphere
-from . import layout, opening
+from . import cut_off, layout, opening
 from .frames import Observables, Positions
 from .kept_arrays import KeptArrays
 
@@ -109,6 +109,7 @@ class Trajectory:
             frames = min(int(committed), *(len(value) for value in values.values()))
             if frames < 0:
                 raise ValueError(f"it is {frames}")
+        frames = self._without_what_was_cut_off([*values.values()], frames)
         for name, value in values.items():
             with opening.guard(path, name):
                 opening.check_stored(value, frames)
@@ -131,6 +132,14 @@ class Trajectory:
                     raise ValueError(f"{values[name].shape[1]} replicas, where the positions have {replicas}")
         stored = {name: values[place] for name, place in observables.items()}
         self.observables: Mapping[str, NDArray[np.float64]] = Observables(path, stored, frames)
+
+    def _without_what_was_cut_off(self, values: list[h5py.Dataset], frames: int) -> int:
+        """The frames that are there of a file whose end is missing; its status then says so."""
+        if not cut_off.is_cut_off(self._file):
+            return frames
+        left = cut_off.frames_left(values, self._file, frames)
+        self.status = f"cut off: {left} of {frames} frames"
+        return left
 
     def _read_merges(self, tokens: int) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
         if layout.SERIES not in self._file or not opening.has(self._file, layout.MERGES):

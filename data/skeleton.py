@@ -56,6 +56,7 @@ def build(
     _clock(file)
     _positions(file, ensemble, dtype, frames_per_chunk)
     file.create_group(layout.OBSERVABLES, track_order=True)
+    file.create_group(layout.ANALYSIS)  # empty, so that what is kept there later does not move the root's own entries
     for name, shape in observables.items():
         _observable(file, name, ensemble.replicas, shape)
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy  # whose parts, which take long to import, are imported when they are used
 from numpy.typing import NDArray
-from scipy import special
 
 from ..errors import InvalidInput
 from .normalisers import checked_numbers, like
@@ -98,4 +98,4 @@ class FeedForward:
 
 def _special(x: Any) -> Any:
     """The special functions of SciPy or, for tensors, of torch: those used have the same names."""
-    return special if isinstance(x, np.ndarray) else library_of(x).special
+    return scipy.special if isinstance(x, np.ndarray) else library_of(x).special

@@ -17,8 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+import scipy  # whose parts, which take long to import, are imported when they are used
 from numpy.typing import NDArray
-from scipy import optimize, special
 
 from ..errors import InvalidInput
 from .draws import key_of, pair_bits
@@ -32,31 +32,35 @@ MOST = 3.0  # beyond, a share of the multipliers would be below LEAST that one s
 def lognormal(uniform: Array, variation: float) -> Array:
     """The quantiles of the lognormal law with mean 1 and this coefficient of variation."""
     square = np.log1p(variation**2)
-    return np.exp(np.sqrt(square) * special.ndtri(uniform) - square / 2.0)
+    return np.exp(np.sqrt(square) * scipy.special.ndtri(uniform) - square / 2.0)
 
 
 def gamma(uniform: Array, variation: float) -> Array:
     """The quantiles of the gamma law with mean 1 and this coefficient of variation."""
     square = max(variation, 1e-100) ** 2  # whose inverse is a number
-    return special.gammaincinv(1.0 / square, uniform) * square
+    return scipy.special.gammaincinv(1.0 / square, uniform) * square
 
 
 def weibull(uniform: Array, variation: float) -> Array:
     """The quantiles of the Weibull law with mean 1 and this coefficient of variation."""
     inverse = weibull_exponent(variation)
-    return np.exp(inverse * np.log(-np.log1p(-uniform)) - special.gammaln(1.0 + inverse))
+    return np.exp(inverse * np.log(-np.log1p(-uniform)) - scipy.special.gammaln(1.0 + inverse))
 
 
 def weibull_exponent(variation: float) -> float:
     """1/k of the Weibull law with this coefficient of variation, which increases with it."""
 
     def excess(inverse: float) -> float:
-        return special.gammaln(1.0 + 2.0 * inverse) - 2.0 * special.gammaln(1.0 + inverse) - np.log1p(variation**2)
+        return (
+            scipy.special.gammaln(1.0 + 2.0 * inverse)
+            - 2.0 * scipy.special.gammaln(1.0 + inverse)
+            - np.log1p(variation**2)
+        )
 
     if variation < 1e-4:  # where the excess is all rounding: log(1 + c^2) = zeta(2) / k^2 - 2 zeta(3) / k^3 + ...
-        inverse = variation / np.sqrt(special.zeta(2.0))
-        return float(inverse * (1.0 + inverse * special.zeta(3.0) / special.zeta(2.0)))
-    return float(optimize.brentq(excess, 0.0, 1.0 + variation, xtol=1e-15, rtol=1e-14))
+        inverse = variation / np.sqrt(scipy.special.zeta(2.0))
+        return float(inverse * (1.0 + inverse * scipy.special.zeta(3.0) / scipy.special.zeta(2.0)))
+    return float(scipy.optimize.brentq(excess, 0.0, 1.0 + variation, xtol=1e-15, rtol=1e-14))
 
 
 LAWS: dict[str, Callable[[Array, float], Array]] = {"lognormal": lognormal, "gamma": gamma, "weibull": weibull}

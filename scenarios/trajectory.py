@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..data import reading
 from ..particles.block import Law
-from .build import Plan, build
-from .files import LIBRARY
-from .schema import Scenario
-from .sources import Kept
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from ..data.figures.page import Style
+    from .build import Plan
+    from .schema import Scenario
 
 
 class Trajectory(reading.Trajectory):
@@ -22,6 +27,10 @@ class Trajectory(reading.Trajectory):
 
         Raises ScenarioError where this version does not understand its text.
         """
+        from .files import LIBRARY  # what knows scenarios takes a while to import, and many files are only looked at
+        from .schema import Scenario
+        from .sources import Kept
+
         origin = self.provenance.get("scenario", {})
         folder = LIBRARY if origin.get("bundled") else origin.get("folder", ".")
         files = Kept(self.arrays, self.token_strings, lambda: self.positions[0])
@@ -30,11 +39,28 @@ class Trajectory(reading.Trajectory):
     @cached_property
     def plan(self) -> Plan:
         """The ensemble at the start, the laws and the save times of the run. Raises ScenarioError as `scenario`."""
+        from .build import build
+
         return build(self.scenario)
 
     def law_at(self, t: float) -> Law:
         """The law that acts on the tokens at depth t: where layers differ, that of the layer to come."""
         return self.plan.law_at(t)
+
+    def plot(
+        self,
+        kind: str | None = None,
+        out: str | Path | None = None,
+        *,
+        depths: Sequence[float] | None = None,
+        replica: int = 0,
+        heads: Sequence[int] | None = None,
+        style: Style | None = None,
+    ) -> Figure:
+        """Draw the trajectory and, when `out` is given, save it: see `attndyn.data.figures.draw`."""
+        from ..data.figures import draw  # imports matplotlib, which takes a while
+
+        return draw(self, kind=kind, out=out, depths=depths, replica=replica, heads=heads, style=style)
 
 
 def open(path: str | Path) -> Trajectory:

@@ -28,6 +28,7 @@ def trajectory(space, frames=6, replicas=1, tokens=8, seed=0, **changes):
         "times": np.arange(float(frames)),
         "positions": space.retract((1 - share) * start + share * centre),
         "observables": {"energy": 1.5 + np.arange(float(frames))[:, None] * np.ones(replicas)},
+        "tokens": tokens,
         "weights": np.full(tokens, 1 / tokens),
         "token_strings": None,
         "scenario_text": 'title = "Tokens gather"',
@@ -68,7 +69,7 @@ def stairs_of(figure):
     ],
 )
 def test_the_kind_follows_from_the_space(space, kind, label):
-    assert figures.kinds_for(space)[0] == kind
+    assert figures.kinds_for(trajectory(space))[0] == kind
     figure = figures.draw(trajectory(space))
     assert any(text.startswith(label) for text in texts(figure))
     assert {"Tokens gather", "energy"} <= set(texts(figure))
@@ -97,7 +98,7 @@ def test_a_trajectory_file_is_drawn(tmp_path):
         for step in range(5):
             writer.append(step, 0.5 * step, tokens.positions, {"order": np.full(2, 0.1 * step)})
     with open_trajectory(tmp_path / "run.h5") as run:
-        for kind in figures.kinds_for(SPHERE):
+        for kind in figures.kinds_for(run):
             figure = figures.draw(run, kind=kind, replica=1, out=tmp_path / f"{kind}.png")
             assert "From a file" in texts(figure)
             assert any("replica 1 of 2" in text.replace("\n", " ") for text in texts(figure))
@@ -338,7 +339,9 @@ def test_odd_trajectories_are_drawn_without_a_warning(name, tmp_path):
 def test_a_kind_that_does_not_suit_the_space_is_refused_with_those_that_do():
     with pytest.raises(InvalidInput, match=r"kind must be one of sphere, components, .*got 'circle'"):
         figures.draw(trajectory(SPHERE), kind="circle")
-    with pytest.raises(InvalidInput, match=r"circle, plane, observables, similarity"):
+    with pytest.raises(
+        InvalidInput, match=r"circle, plane, observables, .*got 'sphere': it is for tokens on the sphere"
+    ):
         figures.draw(trajectory(CIRCLE), kind="sphere")
     with pytest.raises(InvalidInput, match=r"no observables.*save\.observables"):
         figures.draw(trajectory(SPHERE, observables={}), kind="observables")

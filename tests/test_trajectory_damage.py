@@ -184,15 +184,6 @@ def test_a_file_that_another_program_left_open_is_explained(tmp_path):
         open_trajectory(tmp_path / "a.h5.partial")
 
 
-def test_truncated_files_are_refused(tmp_path):
-    write(tmp_path / "run.h5")
-    content = (tmp_path / "run.h5").read_bytes()
-    for length in np.linspace(8, len(content) - 1, 30).astype(int):
-        (tmp_path / "cut.h5").write_bytes(content[:length])
-        with pytest.raises(TrajectoryError, match=r"cut\.h5"):
-            open_trajectory(tmp_path / "cut.h5")
-
-
 def test_a_flipped_bit_is_noticed_or_harmless(tmp_path):
     """All chunks and all metadata are under checksums: nothing is ever silently different."""
     frames = write(tmp_path / "run.h5", frames_per_chunk=3)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,9 +11,17 @@ from ...errors import InvalidInput
 from ...particles.attention_matrix import attention_rows
 from ...particles.block import Law, attention_of, seen_by
 from ...particles.ensemble import Ensemble
+from ...particles.shape import RANKED
+from ..excerpt import frames_along, frames_at, journey
+from .ensembles import ensembles
+from .subject import Subject
+from .table import Table
 
 Array = NDArray[np.float64]
 LARGEST = 4000  # tokens of which a whole matrix is written out, 128 MB
+LARGEST_RANKED = 1500  # tokens of which singular values are taken, in about a second
+BLOCK = 256  # rows at a time
+FRAMES = 4  # looked at by default, evenly along the way of the tokens
 
 
 def attention_matrix(law: Law, ensemble: Ensemble, head: int = 0, replica: int = 0) -> Array:
@@ -44,3 +54,75 @@ def _rows(law: Law, ensemble: Ensemble, first: int, last: int, head: int, replic
     if not 0 <= head < attention.heads:
         raise InvalidInput(f"head must be one of 0 ... {attention.heads - 1}; got {head}")
     return attention_rows(attention, seen_by(law, ensemble), first, last, head, replica)
+
+
+def attention_table(subject: Subject) -> Table:
+    """Entropy, rank and leaders of the attention of a replica at some depths, a row for each depth and head.
+
+    entropy        : sum_i a_i (-sum_j p_ij log p_ij) in nats, p the row divided by its sum
+    rank           : the number of singular values of (w_ij) above 1e-6 of the largest: 1 where all rows are alike
+    effective_rank : exp of the entropy of the singular values, as of the tokens in `particles.shape`
+    leaders        : how many tokens are the first choice, argmax_j w_ij, of some token i
+    leader         : the token that receives most attention, and received: how much, sum_i a_i w_ij; 1 is all there is
+
+    Ranks are NaN above 1500 tokens. Where there are few leaders the matrix is near a Boolean one of that rank, as it
+    becomes in arXiv:2305.05465.
+    """
+    trajectory = subject.trajectory
+    if subject.law_at is None:
+        raise InvalidInput("attention needs the law of the run, which the scenario in the file does not tell")
+    if subject.depths is None:
+        frames = frames_along(*journey(trajectory, subject.replica), count=FRAMES)
+    else:
+        frames = frames_at(trajectory.times, subject.depths)
+    rows: list[dict[str, Any]] = []
+    for frame, ensemble in zip(frames.tolist(), ensembles(trajectory, frames, subject.replica), strict=True):
+        depth = float(trajectory.times[frame])
+        law = subject.law_at(depth)
+        for head in range(attention_of(law).heads):
+            rows.append({"depth": depth, "head": head} | _described(law, ensemble, head, subject.replica))
+    columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    if trajectory.token_strings is not None:
+        columns["leader_token"] = np.array([trajectory.token_strings[leader] for leader in columns["leader"]])
+    unranked = trajectory.tokens > LARGEST_RANKED
+    remark = f"ranks are those of matrices of at most {LARGEST_RANKED} tokens; here are {trajectory.tokens}"
+    return Table("attention", columns, (remark,) if unranked else ())
+
+
+def _described(law: Law, ensemble: Ensemble, head: int, replica: int) -> dict[str, Any]:
+    """Entropy, ranks and leaders of one matrix, some of its rows at a time."""
+    weights, tokens = np.asarray(ensemble.weights, np.float64), ensemble.tokens
+    seen = np.flatnonzero(weights > 0)
+    entropy, received, first = 0.0, np.zeros(tokens), set()
+    whole = np.empty((tokens, tokens)) if tokens <= LARGEST_RANKED else None
+    for start in range(0, tokens, BLOCK):
+        end = min(start + BLOCK, tokens)
+        part = _rows(law, ensemble, start, end, head, replica)
+        if whole is not None:
+            whole[start:end] = part
+        here = weights[start:end]
+        total = part.sum(axis=1, keepdims=True)
+        share = np.divide(part, total, out=np.zeros_like(part), where=total > 0)
+        entropy -= here @ np.sum(share * np.log(share, out=np.zeros_like(share), where=share > 0), axis=1)
+        received += here @ part
+        sees = (total[:, 0] > 0) & (here > 0)
+        first.update(np.unique(part[sees].argmax(axis=1)).tolist())
+    rank, effective = (np.nan, np.nan) if whole is None else _ranks(whole[np.ix_(seen, seen)])
+    return {
+        "entropy": float(entropy),
+        "rank": rank,
+        "effective_rank": effective,
+        "leaders": len(first),
+        "leader": int(received.argmax()),
+        "received": float(received.max()),
+    }
+
+
+def _ranks(matrix: Array) -> tuple[float, float]:
+    """The numerical and the effective rank; NaN of a matrix that is not finite."""
+    if not np.isfinite(matrix).all():
+        return np.nan, np.nan
+    singular = np.linalg.svd(matrix, compute_uv=False)
+    share = singular / singular.sum() if singular.any() else singular
+    effective = np.exp(-np.sum(share * np.log(share, out=np.zeros_like(share), where=share > 0)))
+    return float(np.sum(singular > RANKED * singular[0])), float(effective) if singular.any() else 0.0

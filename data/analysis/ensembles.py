@@ -31,7 +31,7 @@ def ensembles(trajectory: Any, frames: Sequence[int] | NDArray[np.integer], repl
         chosen = [int(frame) for frame in frames[start : start + block]]
         for frame, positions in zip(chosen, trajectory.positions[chosen, replica], strict=True):
             if changing:
-                weights = trajectory.observables.at(CHANGING, slice(frame, frame + 1))[0, replica]
+                weights = trajectory.observables.rows(CHANGING, slice(frame, frame + 1))[0, replica]
             # as it was saved: not checked again, whether or not it is finite
             yield anywhere.at(positions[None], weights=weights)
 

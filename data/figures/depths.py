@@ -20,13 +20,16 @@ class DepthScale:
     A first frame at depth 0 stays on a logarithmic axis: below the first positive depth the axis is linear.
     Early depths are light and late ones dark, so that the end of a path is seen on top of its beginning.
     Where the tokens are half way early in the run, at the depth `half`, colour goes with the root of the
-    depth. `marks` are the depths that are looked at more closely.
+    depth. `marks` are the depths that are looked at more closely. With `logarithmic` any depths are scaled so
+    that are positive and range over a factor of 20.
     """
 
-    def __init__(self, times: Array, half: float | None = None, marks: ArrayLike = ()) -> None:
+    def __init__(
+        self, times: Array, half: float | None = None, marks: ArrayLike = (), logarithmic: bool = False
+    ) -> None:
         self.marks = np.asarray(marks, np.float64)
         self.first, self.last = float(times[0]), float(times[-1])
-        self.logarithmic = saved_logarithmically(times)
+        self.logarithmic = saved_logarithmically(times) or (logarithmic and _over_decades(times[times > 0]))
         self.threshold = float(times[times > 0][0]) if self.logarithmic else 0.0
         self.early = half is not None and half - self.first < 0.15 * (self.last - self.first)
         self.colormap = _light_to_dark()
@@ -76,10 +79,14 @@ def saved_logarithmically(times: Array) -> bool:
     """Whether the positive depths, at least 5 of them over a factor of 20, are far closer to a geometric
     sequence than to an arithmetic one."""
     positive = times[times > 0]
-    if len(positive) < 5 or positive[-1] < 20 * positive[0]:
+    if not _over_decades(positive):
         return False
     ratios, steps = np.diff(np.log(positive)), np.diff(positive)
     return bool(np.std(ratios) * np.mean(steps) < 0.2 * np.std(steps) * np.mean(ratios))
+
+
+def _over_decades(positive: Array) -> bool:
+    return len(positive) >= 5 and bool(positive[-1] >= 20 * positive[0])
 
 
 def thinned(values: Array, most: int) -> Array:

@@ -55,12 +55,12 @@ def _draw_observable(
 ) -> None:
     """`values` (frames, replicas) or (frames, replicas, k), of which each k is a curve."""
     values = np.where(np.isfinite(values), values, np.nan)
-    power = _power_of_ten(values)
+    power = power_of_ten(values)
     values = values / 10.0**power
     axes.set_title(name.replace("_", " ") + (rf" ($\times 10^{{{power}}}$)" if power else ""))
     curves = values[:, replica].reshape(len(times), -1)
     if not np.isfinite(curves).any():
-        _say(axes, "not finite at any depth")
+        say(axes, "not finite at any depth")
         return
     if values.ndim == 2 and values.shape[1] > 1:
         some = np.isfinite(values).any(axis=1)
@@ -69,38 +69,38 @@ def _draw_observable(
     whole = bool((curves == np.round(curves))[np.isfinite(curves)].all())
     axes.plot(times, curves, color="0.25", drawstyle="steps-post" if whole else "default")
     mark(axes, times[marked].repeat(curves.shape[1]), curves[marked].ravel(), depths)
-    _scale_values(axes, values, whole)
+    scale_values(axes, values, whole)
 
 
-def _changes_scale(values: Array) -> bool:
+def changes_scale(values: Array) -> bool:
     """Whether the values, some of them finite, stay positive and change a hundredfold."""
     low, high = np.nanmin(values), np.nanmax(values)
     return bool(low > 0 and high >= 100 * low)
 
 
-def _power_of_ten(values: Array) -> int:
+def power_of_ten(values: Array) -> int:
     """The power of ten to take out of values on a linear axis, 0 for those easily read as they are."""
     largest = np.nanmax(np.abs(values), initial=0.0)
-    if largest == 0 or 1e-2 <= largest < 1e4 or _changes_scale(values):
+    if largest == 0 or 1e-2 <= largest < 1e4 or changes_scale(values):
         return 0
     return int(np.floor(np.log10(largest)))
 
 
-def _scale_values(axes: Axes, values: Array, whole: bool) -> None:
+def scale_values(axes: Axes, values: Array, whole: bool, ticks: int = 3) -> None:
     """A logarithmic axis for what changes scale, and never an axis blown up to rounding errors."""
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
-    if _changes_scale(values):
+    if changes_scale(values):
         axes.set_yscale("log")
         axes.yaxis.set_minor_locator(NullLocator())
         powers = np.arange(np.ceil(np.log10(low)), np.floor(np.log10(high)) + 1)
-        axes.set_yticks(10.0 ** thinned(powers, 3))
+        axes.set_yticks(10.0 ** thinned(powers, ticks))
         if low >= 1e-3 and high < 1e5:
             axes.yaxis.set_major_formatter(ScalarFormatter())
         return
     if high - low <= 1e-6 * max(abs(low), abs(high)):
         margin = 1.0 if whole else 0.01 * abs(high) or 1.0
         axes.set_ylim(low - margin, high + margin)
-    axes.yaxis.set_major_locator(MaxNLocator(3, steps=STEPS, integer=whole, min_n_ticks=2))
+    axes.yaxis.set_major_locator(MaxNLocator(ticks, steps=STEPS, integer=whole, min_n_ticks=2))
     axes.ticklabel_format(axis="y", useOffset=False, style="plain")
 
 
@@ -116,30 +116,28 @@ def draw_similarity(axes: Axes, trajectory: Any, depths: DepthScale, frames: NDA
     times = np.asarray(trajectory.times)[frames]
     axes.set_title("cosines of pairs of tokens" if sphere else "inner products of pairs of tokens")
     axes.set_xlabel(r"$\cos(x_i, x_j)$" if sphere else r"$\langle x_i, x_j \rangle$")
-    axes.set_yticks(0.2 - np.arange(len(frames)), [f"$t = {_number(time)}$" for time in times])
+    axes.set_yticks(0.2 - np.arange(len(frames)), [f"$t = {number(time)}$" for time in times])
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.set_ylim(-len(frames) + 0.9, 1.0)
     if len(tokens) < 2:
         axes.set_xticks([])
-        _say(axes, "a single token has no pairs")
+        say(axes, "a single token has no pairs")
         return
 
     rows = [read_frame(trajectory, int(frame), replica, tokens) for frame in frames]
     products = [pair_products(row, sphere is not None) for row in rows]
-    edges, width = _edges(products, sphere is not None)
-    pair_weights = None
-    if not np.allclose(weights[tokens], weights[tokens][0]):
-        pair_weights = np.outer(weights[tokens], weights[tokens])[np.triu_indices(len(tokens), 1)]
+    edges, width = edges_of(products, sphere is not None)
+    counted = pair_weights(weights[tokens])
     for row, (values, colour) in enumerate(zip(products, depths.colours(times), strict=True)):
-        counts = np.histogram(values, edges, weights=pair_weights)[0]
+        counts = np.histogram(values, edges, weights=counted)[0]
         heights = 0.88 * counts / max(counts.max(), np.finfo(float).tiny)
         axes.axhline(-row, color="0.75", linewidth=0.5, zorder=0)
         axes.stairs(-row + heights, edges, baseline=-row, fill=True, color=colour, alpha=0.8)
         axes.stairs(-row + heights, edges, baseline=-row, color=colour, linewidth=0.6)
     axes.set_xlim(edges[0], edges[-1])
     if width:
-        _scale_products(axes, edges, width)
+        scale_products(axes, edges, width)
     else:
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=STEPS))
 
@@ -153,7 +151,14 @@ def pair_products(tokens: Array, cosine: bool) -> Array:
     return np.clip(products, -1.0, 1.0) if cosine else products
 
 
-def _edges(products: list[Array], cosine: bool) -> tuple[Array, float]:
+def pair_weights(weights: Array) -> Array | None:
+    """a_i a_j of all pairs i < j, (pairs,); None where all weights are the same."""
+    if np.allclose(weights, weights[0]):
+        return None
+    return np.outer(weights, weights)[np.triu_indices(len(weights), 1)]
+
+
+def edges_of(products: list[Array], cosine: bool) -> tuple[Array, float]:
     """Edges of the bins for all rows, and the width of the linear part of an asinh axis, 0 for a linear axis.
 
     Cosines: from the least one, down to a tenth, to 1. Inner products whose scale changes much from row to
@@ -173,7 +178,7 @@ def _edges(products: list[Array], cosine: bool) -> tuple[Array, float]:
     return np.linspace(*_widened(low, high), BINS + 1), 0.0
 
 
-def _scale_products(axes: Axes, edges: Array, width: float) -> None:
+def scale_products(axes: Axes, edges: Array, width: float) -> None:
     """An axis linear within `width` of 0 and logarithmic beyond, with ticks at 0 and powers of ten."""
     axes.set_xscale("asinh", linear_width=width)
     reach = np.log10(np.abs(edges[[0, -1]]))
@@ -193,7 +198,7 @@ def _widened(low: float, high: float) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     """A number as mathematics: 0.25, 12, 3 x 10^4."""
     mantissa, _, exponent = f"{value:.3g}".partition("e")
     if not exponent:
@@ -201,5 +206,6 @@ def _number(value: float) -> str:
     return ("" if mantissa == "1" else rf"{mantissa} \times ") + f"10^{{{int(exponent)}}}"
 
 
-def _say(axes: Axes, sentence: str) -> None:
+def say(axes: Axes, sentence: str) -> None:
+    """Write a sentence where there is nothing to draw."""
     axes.text(0.5, 0.5, sentence, transform=axes.transAxes, ha="center", va="center", color="0.4")

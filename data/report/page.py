@@ -42,7 +42,7 @@ def trajectory_page(trajectory: Any, account: Account, replica: int = 0) -> str:
         notices.append("The file holds no frames: there is nothing to see.")
     else:
         found = clusters.clusters_of(trajectory, choice, account.cluster_distance)
-        figures, left_out = pictures.pictures_of(trajectory, choice, found)
+        figures, left_out = pictures.pictures_of(trajectory, choice, found, account.law_at)
         notices += left_out
         data = _data(trajectory, account, choice, found)
     script = "\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import InvalidInput
+from ...errors import AttndynError, InvalidInput
+from ...particles.block import Law
 from .clusters import Clusters
 from .thinning import Choice
 
@@ -27,8 +28,10 @@ SHOWS = {
     "sphere": "The paths of the tokens on the sphere, light at the start and dark at the end",
     "plane": "The paths of the tokens in the plane, light at the start and dark at the end",
     "components": "The paths of the tokens in the first two principal components of the first and the last frame",
-    "observables": "The observables over depth",
-    "similarity": "Histograms of the inner products of all pairs of tokens at some depths",
+    "energy": "The energy and the number of clusters over the logarithm of depth",
+    "tree": "The tree of clusters: which joined which, and when",
+    "ridge": "Histograms of the similarity of all pairs of tokens, depth by depth",
+    "attention": "Attention matrices at some depths, of some heads: dark where a token attends to another",
 }
 
 
@@ -58,24 +61,26 @@ def picture_of(draw: Callable[[Path], Any], caption: str, words: str) -> Picture
     return Picture(source, caption, words, *few.size)
 
 
-def pictures_of(trajectory: Any, choice: Choice, clusters: Clusters) -> tuple[list[Picture], list[str]]:
+def pictures_of(
+    trajectory: Any, choice: Choice, clusters: Clusters, law_at: Callable[[float], Law] | None
+) -> tuple[list[Picture], list[str]]:
     """The figures that suit a trajectory, and sentences about those that could not be drawn or had no room."""
     from ..figures.drawing import draw, kinds_for  # imports matplotlib, which takes a while
 
     found: list[Picture] = []
     left_out: list[str] = []
     numbers = " ".join(_in_numbers(trajectory, choice, clusters))
-    kinds = [kind for kind in kinds_for(trajectory.space) if kind not in IN_THE_PAGE]
+    kinds = [kind for kind in kinds_for(trajectory, law_at or _unknown) if kind not in IN_THE_PAGE]
     portraits = [kind for kind in kinds if kind in PORTRAITS]
     for kind in (kind for kind in kinds if kind not in portraits[1:]):
         caption = SHOWS.get(kind, kind.replace("_", " ").capitalize())
 
         def drawn(path: Path, kind: str = kind) -> None:
-            draw(trajectory, kind=kind, out=path, replica=choice.replica)
+            draw(trajectory, kind=kind, out=path, replica=choice.replica, law_at=law_at or _unknown)
 
         try:
             picture = picture_of(drawn, f"{caption}.", f"{caption}. {numbers}")
-        except (InvalidInput, ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
+        except (AttndynError, ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
             left_out.append(f"The figure {kind} could not be drawn: {error}")
             continue
         if sum(len(other.source) for other in [*found, picture]) > MOST_BYTES:
@@ -83,6 +88,11 @@ def pictures_of(trajectory: Any, choice: Choice, clusters: Clusters) -> tuple[li
             continue
         found.append(picture)
     return found, left_out
+
+
+def _unknown(t: float) -> Law:
+    """The law, where the scenario is not understood: a trajectory is not to be asked for it again."""
+    raise InvalidInput("the law is not known")
 
 
 def _in_numbers(trajectory: Any, choice: Choice, clusters: Clusters) -> Iterator[str]:

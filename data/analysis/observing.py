@@ -1,0 +1,181 @@
+"""Observables of the frames of a file, in bounded memory: blocks of frames, measured as replicas of one ensemble."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...particles import Ensemble
+from ...particles.block import Law, attention_of
+from ...particles.observables import REGISTRY, measure
+
+BLOCK_BYTES = 1 << 20  # of the positions of a block
+MOST_BYTES = 1 << 28  # of the positions of all blocks in work, as far as single frames are not larger
+Values = dict[str, NDArray[Any]]
+
+
+class _Block(NamedTuple):
+    """Some frames: their tokens, each replica of each frame as one of its own, and the law of each frame or None."""
+
+    ensemble: Ensemble
+    laws: Sequence[Law | None]
+
+    def part(self, first: int, last: int) -> Ensemble:
+        """The tokens of the frames first..last of the block."""
+        each = self.ensemble.replicas // len(self.laws)
+        rows = slice(first * each, last * each)
+        weights = np.asarray(self.ensemble.weights)
+        return self.ensemble.at(self.ensemble.positions[rows], weights=weights if weights.ndim == 1 else weights[rows])
+
+
+@dataclass(frozen=True, eq=False)
+class _Measuring:
+    """What is measured in a block: observables of the tokens alone, of the rows of the attention, and others of a law.
+
+    Those of the first two kinds treat every replica by itself, so that many frames can be one ensemble.
+    """
+
+    tokens: Sequence[str]
+    rows: Sequence[str]
+    others: Sequence[str]
+    options: dict[str, Any]
+
+    def __call__(self, block: _Block) -> Values:
+        """Name -> (frames * replicas,)."""
+        found = measure(self.tokens, block.ensemble, **self.options)
+        if not self.rows and not self.others:
+            return found
+        parts: list[Values] = []
+        first = 0
+        for _, same in groupby(block.laws, key=id):
+            laws = [*same]
+            parts += self._under(laws[0], block, first, first + len(laws))
+            first += len(laws)
+        return found | {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _under(self, law: Law | None, block: _Block, first: int, last: int) -> list[Values]:
+        """The observables of the frames first..last, which have the same law."""
+        assert law is not None
+        single = [block.part(k, k + 1) for k in range(first, last)] if self.others or _draws(law) else []
+        if _draws(law):
+            return [measure([*self.rows, *self.others], frame, law, **self.options) for frame in single]
+        found = measure(self.rows, block.part(first, last), law, **self.options) if self.rows else {}
+        others = [measure(self.others, frame, law, **self.options) for frame in single]
+        return [found | {name: np.concatenate([part[name] for part in others]) for name in self.others}]
+
+
+def observe(
+    trajectory: Any,
+    names: Sequence[str],
+    frames: range,
+    *,
+    replica: int | None = None,
+    law_at: Callable[[float], Law] | None = None,
+    cluster_distance: float | None = None,
+    threads: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    **engine: Any,
+) -> Values:
+    """Observables of these frames of a trajectory file, name -> (frames, replicas), or (frames, 1) of one replica.
+
+    frames   : increasing
+    law_at   : the law at a depth, for observables of the attention
+    threads  : on which blocks of frames are measured; by default one per core
+    progress : called with (frames done, frames)
+    engine   : further fields of `Engine`: sums, sum_tolerance
+
+    The values are those of `measure` for each frame alone, but for the last digit where weights change with depth.
+    Raises InvalidInput as `measure`.
+    """
+    from ...particles.backends.compiled.schedule import default_threads  # imports numba, which takes a while
+
+    threads = threads or default_threads()
+    _, replicas, tokens, dimension = trajectory.positions.shape
+    workers = min(threads, max(1, MOST_BYTES // (8 * replicas * tokens * dimension)), max(len(frames), 1))
+    options = {"cluster_distance": cluster_distance, "threads": max(1, threads // workers), **engine}
+    kinds = {name: _kind(name) for name in names}
+    measuring = _Measuring(*([n for n in names if kinds[n] == kind] for kind in ("tokens", "rows", "others")), options)
+    law_at = None if len(measuring.tokens) == len(names) else law_at
+    # what draws random numbers for the replicas in turn must see all of them
+    every = bool(measuring.others) or (law_at is not None and len(frames) > 0 and _draws(law_at(trajectory.times[0])))
+    read = None if every else replica
+
+    parts: list[Values] = []
+    done = 0
+    for block, part in _in_order(measuring, _blocks(trajectory, frames, read, law_at, workers), workers):
+        parts.append({name: values.reshape(len(block.laws), -1) for name, values in part.items()})
+        done += len(block.laws)
+        if progress is not None:
+            progress(done, len(frames))
+    if not parts:
+        return {name: np.empty((0, replicas if replica is None else 1)) for name in names}
+    found = {name: np.concatenate([part[name] for part in parts]) for name in names}
+    return found if read == replica else {name: values[:, [replica]] for name, values in found.items()}
+
+
+def _kind(name: str) -> str:
+    takes = REGISTRY[name].takes
+    if not REGISTRY[name].needs_law:
+        return "tokens"
+    return "rows" if "statistics" in takes else "others"
+
+
+def _draws(law: Law | None) -> bool:
+    """Whether a law has random numbers of its own, other ones for every replica."""
+    return law is not None and attention_of(law).multipliers is not None
+
+
+def _blocks(
+    trajectory: Any,
+    frames: range,
+    replica: int | None,
+    law_at: Callable[[float], Law] | None,
+    workers: int,
+) -> Iterator[_Block]:
+    """The frames, block by block, as they are read."""
+    _, replicas, tokens, dimension = trajectory.positions.shape
+    read = replicas if replica is None else 1
+    block = max(1, min(BLOCK_BYTES // (8 * read * tokens * dimension), -(-len(frames) // workers)))
+    weights = np.asarray(trajectory.weights)
+    changing = "token_weights" in trajectory.observables
+    own = slice(None) if replica is None else slice(replica, replica + 1)
+    base = Ensemble(np.zeros((1, tokens, dimension)), trajectory.space)
+    for first in range(0, len(frames), block):
+        chosen = frames[first : first + block]
+        rows = slice(chosen.start, chosen.stop, chosen.step)
+        index = rows if replica is None else (rows, replica)
+        if changing:
+            of_frames = trajectory.observables.rows("token_weights", rows)[:, own].reshape(-1, tokens)
+        else:
+            of_frames = weights if weights.ndim == 1 else np.tile(weights[own], (len(chosen), 1))
+        ensemble = base.at(trajectory.positions[index].reshape(-1, tokens, dimension), weights=of_frames)
+        depths = trajectory.times[rows].tolist()
+        yield _Block(ensemble, [None if law_at is None else law_at(depth) for depth in depths])
+
+
+def _in_order(
+    work: Callable[[_Block], Values], blocks: Iterator[_Block], workers: int
+) -> Iterator[tuple[_Block, Values]]:
+    """Every block and what `work` makes of it, on threads; no more blocks are read than are in work, and one."""
+    if workers == 1:
+        for block in blocks:
+            yield block, work(block)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[tuple[_Block, Future[Values]]] = deque()
+        try:
+            for block in blocks:
+                waiting.append((block, pool.submit(work, block)))
+                if len(waiting) > workers:
+                    yield waiting[0][0], waiting.popleft()[1].result()
+            while waiting:
+                yield waiting[0][0], waiting.popleft()[1].result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
