@@ -20,6 +20,7 @@ from ..analysis.ensembles import CHANGING
 from ..figures.depths import saved_logarithmically
 from . import attention, clusters, curves, packing, pictures, thinning, view
 from .account import Account
+from .held import held
 
 HERE = Path(__file__).parent
 SCRIPTS = ("unpack.js", "tokens.js", "charts.js", "page.js")  # in this order one script
@@ -35,6 +36,7 @@ def trajectory_page(trajectory: Any, account: Account, replica: int = 0) -> str:
     Raises MissingExtra without plotly, whose charts the observables are.
     """
     plotly = _plotly()
+    trajectory = held(trajectory)
     choice = thinning.choose(trajectory, replica)
     notices, data = list(account.notices), {}
     figures: list[pictures.Picture] = []
@@ -159,7 +161,8 @@ def _figures(figures: Sequence[pictures.Picture]) -> str:
         f'height="{picture.height}"><figcaption>{_text(picture.caption)}</figcaption></figure>'
         for picture in figures
     )
-    return f'<section id="figures"><h2>Figures</h2>{shown}</section>'
+    more = '<p class="hint">attndyn plot --kind all draws these and others, for print.</p>'
+    return f'<section id="figures"><h2>Figures</h2>{shown}{more}</section>'
 
 
 def _flat(provenance: Mapping[str, Any], above: str = "") -> list[tuple[str, str]]:

@@ -19,18 +19,18 @@ from .thinning import Choice
 
 MOST_BYTES = 2_000_000  # of all pictures of a page
 COLOURS = 160  # of a picture: fewer than the eye tells apart in curves, and a third of the bytes
-IN_THE_PAGE = ("observables", "similarity")  # the first has charts of its own, both are beside the tokens
+ELSEWHERE = ("observables", "similarity", "ridge")  # charts of the page, or beside the tokens in the first figure
+LONG = ("lipschitz",)  # which would take longer than all the others
 PORTRAITS = ("circle", "sphere", "line", "plane", "components")  # of these the first that suits: the page has its own
 
 SHOWS = {
-    "circle": "The angles of the tokens over depth",
+    "circle": "The angles of the tokens over depth; observables; histograms of the similarity of pairs",
     "line": "The coordinates of the tokens over depth",
     "sphere": "The paths of the tokens on the sphere, light at the start and dark at the end",
     "plane": "The paths of the tokens in the plane, light at the start and dark at the end",
     "components": "The paths of the tokens in the first two principal components of the first and the last frame",
     "energy": "The energy and the number of clusters over the logarithm of depth",
     "tree": "The tree of clusters: which joined which, and when",
-    "ridge": "Histograms of the similarity of all pairs of tokens, depth by depth",
     "attention": "Attention matrices at some depths, of some heads: dark where a token attends to another",
 }
 
@@ -54,7 +54,7 @@ def picture_of(draw: Callable[[Path], Any], caption: str, words: str) -> Picture
         path = Path(folder) / "figure.png"
         draw(path)
         with Image.open(path) as image:
-            few = image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+            few = image.convert("RGB").quantize(COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     stream = io.BytesIO()
     few.save(stream, "PNG", optimize=True)
     source = f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
@@ -70,7 +70,7 @@ def pictures_of(
     found: list[Picture] = []
     left_out: list[str] = []
     numbers = " ".join(_in_numbers(trajectory, choice, clusters))
-    kinds = [kind for kind in kinds_for(trajectory, law_at or _unknown) if kind not in IN_THE_PAGE]
+    kinds = [kind for kind in kinds_for(trajectory, law_at or _unknown) if kind not in (*ELSEWHERE, *LONG)]
     portraits = [kind for kind in kinds if kind in PORTRAITS]
     for kind in (kind for kind in kinds if kind not in portraits[1:]):
         caption = SHOWS.get(kind, kind.replace("_", " ").capitalize())
