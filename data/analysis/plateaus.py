@@ -64,19 +64,22 @@ def plateaus(
     clock = np.log1p(times / origin)
 
     def lasts(first: int, last: int) -> bool:
+        if last - first < 2:
+            return False
         start, end = times[first], times[last]
-        return last - first >= 2 and bool(end >= ratio * start or end - start >= share * np.ptp(times))
+        return bool(end >= ratio * start or end - start >= share * np.ptp(times))
 
     found: list[Plateau] = []
-    stretches = _constant(np.where(finite, clusters, 0))
+    counted = np.where(finite, clusters, 0)
+    stretches = _constant(counted)
     while stretches:
         low, high = stretches.pop()
-        if not lasts(low, high) or clusters[low] < 1:
+        if not lasts(low, high) or counted[low] < 1:
             continue
         first, last = _longest_flat(levels[low : high + 1], clock[low : high + 1], room)
         first, last = low + first, low + last
         if lasts(first, last):
-            why = "end" if last == len(times) - 1 else "level" if last < high else "clusters"
+            why = "end" if last == len(times) - 1 else "level" if counted[last + 1] == counted[last] else "clusters"
             level = float(levels[first : last + 1].mean())
             found.append(
                 Plateau(first, last, float(times[first]), float(times[last]), int(clusters[first]), level, why)

@@ -113,7 +113,7 @@ class Charts {
     for (const values of [chart.curves, chart.range || []]) {
       for (const value of values) if (Number.isFinite(value)) { low = Math.min(low, value); high = Math.max(high, value); }
     }
-    if (chart.logarithmic) return { dtick: Math.max(1, Math.ceil(Math.log10(high / low) / 4)) };
+    if (chart.logarithmic) return { dtick: Math.max(1, Math.ceil(Math.log10(high / low) / 4)), tickformat: "~g" };
     const size = Math.max(Math.abs(low), Math.abs(high));
     if (!(high - low <= 1e-6 * size)) return {};
     const margin = chart.whole ? 1 : 0.01 * size || 1;

@@ -18,7 +18,8 @@ from .clusters import Clusters
 from .thinning import Choice
 
 MOST_BYTES = 2_000_000  # of all pictures of a page
-COLOURS = 160  # of a picture: fewer than the eye tells apart in curves, and a third of the bytes
+SHRUNK = 2 / 3  # to which a picture is shown, fine enough for screens of twice the pixels
+COLOURS = 256  # of a picture, which take a third of the bytes
 ELSEWHERE = ("observables", "similarity", "ridge")  # charts of the page, or beside the tokens in the first figure
 LONG = ("lipschitz",)  # which would take longer than all the others
 PORTRAITS = ("circle", "sphere", "line", "plane", "components")  # of these the first that suits: the page has its own
@@ -37,7 +38,7 @@ SHOWS = {
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture: `source`, a data: URL; `caption`; `words`, what is seen on it; its size in pixels."""
+    """A picture: `source`, a data: URL; `caption`; `words`, what is seen on it; the size at which it is shown."""
 
     source: str
     caption: str
@@ -58,7 +59,7 @@ def picture_of(draw: Callable[[Path], Any], caption: str, words: str) -> Picture
     stream = io.BytesIO()
     few.save(stream, "PNG", optimize=True)
     source = f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
-    return Picture(source, caption, words, *few.size)
+    return Picture(source, caption, words, *(round(SHRUNK * length) for length in few.size))
 
 
 def pictures_of(
