@@ -66,13 +66,30 @@ class TokenView {
     return step === NONE ? NaN : (step / STEPS) * (this.data.extents[frame] ?? NaN);
   }
 
-  // Coordinates in the picture, in which the extent of the run, or of the frame, is 1, turned towards the viewer.
+  // What is in the middle of the picture, and half its size: of the run or, to fit every depth, of this frame.
+  frameUp() {
+    this.centre = [0, 0, 0];
+    this.size = this.largest;
+    if (!this.fit) return;
+    const low = [Infinity, Infinity, Infinity], high = [-Infinity, -Infinity, -Infinity];
+    for (let token = 0; token < this.count; token++) {
+      for (let axis = 0; axis < this.components; axis++) {
+        const value = this.coordinate(this.frame, token, axis);
+        if (value < low[axis]) low[axis] = value;
+        if (value > high[axis]) high[axis] = value;
+      }
+    }
+    const half = low.map((value, axis) => (high[axis] - value) / 2);
+    this.centre = low.map((value, axis) => (half[axis] >= 0 ? value + half[axis] : 0));
+    this.size = Math.max(...half.filter((value) => value >= 0), 1e-4 * (this.data.extents[this.frame] || 0)) || 1;
+  }
+
+  // Coordinates in the picture, which reaches from -1 to 1, turned towards the viewer.
   turned(frame, token) {
-    const size = this.fit ? this.data.extents[frame] || 1 : this.largest;
-    const a = this.coordinate(frame, token, 0) / size;
+    const a = (this.coordinate(frame, token, 0) - this.centre[0]) / this.size;
     if (this.components === 1) return [a, this.count > 1 ? (2 * token) / (this.count - 1) - 1 : 0, 0];
-    const b = this.coordinate(frame, token, 1) / size;
-    return this.solid ? this.rotate(a, b, this.coordinate(frame, token, 2) / size) : [a, b, 0];
+    const b = (this.coordinate(frame, token, 1) - this.centre[1]) / this.size;
+    return this.solid ? this.rotate(a, b, (this.coordinate(frame, token, 2) - this.centre[2]) / this.size) : [a, b, 0];
   }
 
   rotate(a, b, c) {
@@ -92,6 +109,7 @@ class TokenView {
 
   place() {
     if (!this.width) return;
+    this.frameUp();
     for (let token = 0; token < this.count; token++) {
       const point = this.turned(this.frame, token);
       const [x, y] = this.toPixels(point);
@@ -157,7 +175,7 @@ class TokenView {
 
   drawSphere(pen) {
     const [x, y] = this.toPixels([0, 0]);
-    const radius = (this.scale * this.data.radius) / (this.fit ? this.data.extents[this.frame] || 1 : this.largest);
+    const radius = (this.scale * this.data.radius) / this.size;
     pen.lineWidth = 1;
     pen.strokeStyle = theme.now.faint;
     pen.beginPath();
