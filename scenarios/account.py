@@ -104,7 +104,8 @@ def _facts(plan: Plan, trajectory: Trajectory, replica: int) -> Facts:
     if scenario.source:
         yield "source", scenario.source
     named = "" if plan.strings is None else ", each with its text"
-    yield "tokens", f"{ensemble.tokens}, started by the law {_value(tokens.initial)}{named}; seed {tokens.seed}"
+    start = _value(tokens.initial) if tokens.from_file else f"by the law {_value(tokens.initial)}"
+    yield "tokens", f"{ensemble.tokens}, started {start}{named}; seed {tokens.seed}"
     if tokens.weights is not None or scenario.focus is not None:
         changing = "change with depth" if plan.weighting is not None else "are given"
         yield "token weights", changing

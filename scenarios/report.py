@@ -35,7 +35,8 @@ def report(source: str | Path | Trajectory, out: str | Path, *, replica: int = 0
             raise InvalidInput(f"replica belongs to the file of a run; {source} is none")
         page = _of_sweep(Path(source)) if is_sweep(source) else _of_study(Path(source))
     else:
-        with open_trajectory(source) as trajectory:
+        trajectory = open_trajectory(source)
+        with trajectory:
             page = _of_run(trajectory, replica)
     making = out.with_name(f"{out.name}.{os.getpid()}.new")
     try:
