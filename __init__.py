@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .scenarios.comparison import compare
     from .scenarios.files import names
     from .scenarios.limits.study import limit
+    from .scenarios.report import report
     from .scenarios.resume import resume
     from .scenarios.run import run
     from .scenarios.schema import Scenario, load
@@ -37,6 +38,7 @@ _HOME = {
     "scenarios.comparison": ("compare",),
     "scenarios.files": ("names",),
     "scenarios.limits.study": ("limit",),
+    "scenarios.report": ("report",),
     "scenarios.resume": ("resume",),
     "scenarios.run": ("run",),
     "scenarios.schema": ("Scenario", "load"),
@@ -73,6 +75,7 @@ __all__ = [
     "names",
     "open",
     "open_sweep",
+    "report",
     "resume",
     "run",
     "sweep",

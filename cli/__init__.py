@@ -22,6 +22,7 @@ from .limit import limit
 from .look import info, plot
 from .movie import movie
 from .options import INTERRUPTED, Interrupted, complain
+from .report import report
 from .run import resume, run
 from .sweep import sweep
 
@@ -46,6 +47,7 @@ COMMANDS: dict[str, Callable[..., None]] = {  # in the order of the help
     "analyze": analyze,
     "plot": plot,
     "movie": movie,
+    "report": report,
     "compare": compare,
     "schema": schema,
 }

@@ -105,6 +105,16 @@ def attention_parts(law: Attention, ensemble: Ensemble, replica: int = 0) -> Ite
     return field.weights(x, replica)
 
 
+def some_attention_rows(
+    law: Attention, ensemble: Ensemble, tokens: NDArray[np.integer], head: int = 0, replica: int = 0
+) -> Array:
+    """w_ij of these tokens i and all j, (rows, tokens): as `attention_rows`, and quicker than calling it for each."""
+    one = replica if ensemble.replicas > 1 else 0
+    x, weights = np.asarray(ensemble.positions[one : one + 1], np.float64), _weights(ensemble)[one : one + 1]
+    field = _field(ensemble.at(x, weights=weights), law)
+    return np.concatenate([field.between(x[0], (replica, head), token, token + 1) for token in map(int, tokens)])
+
+
 def _rows(ensemble: Ensemble, law: Attention) -> Iterator[tuple[Array, Any]]:
     """The token weights of a replica and some rows of its attention matrix, in float64."""
     field = _field(ensemble, law)

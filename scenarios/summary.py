@@ -14,6 +14,11 @@ from .parts import word
 
 def summary(plan: Plan) -> str:
     """What a run would do, in one line."""
+    return f"{dynamics(plan)}, {len(plan.save_times)} frames, about {_bytes(plan.file_size)}"
+
+
+def dynamics(plan: Plan) -> str:
+    """Which tokens move where, by which law, and how far, in one line."""
     ensemble, scenario = plan.ensemble, plan.scenario
     attention, depth = scenario.attention, scenario.depth
     replicas = f"{ensemble.replicas} x " if ensemble.replicas > 1 else ""
@@ -31,8 +36,8 @@ def summary(plan: Plan) -> str:
     if depth.noise > 0.0:
         way += f" with noise {depth.noise:g}"
     return (
-        f"{replicas}{ensemble.tokens} tokens {_place(plan)},{norm} {law}{mask} attention{more},{heads} beta = "
-        f"{attention.beta:g}, {way}, {len(plan.save_times)} frames, about {_bytes(plan.file_size)}"
+        f"{replicas}{ensemble.tokens} tokens {place(plan)},{norm} {law}{mask} attention{more},{heads} beta = "
+        f"{attention.beta:g}, {way}"
     )
 
 
@@ -99,7 +104,8 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _place(plan: Plan) -> str:
+def place(plan: Plan) -> str:
+    """Where tokens live, with its preposition: "on the circle", "in R^3"."""
     space, dimension = plan.scenario.space, plan.ensemble.dimension
     if space.kind == "euclidean":
         return f"in R^{dimension}"
