@@ -13,7 +13,7 @@ from ..errors import InvalidInput
 from .options import AsJson, File, Overwrite, Quiet, Threads, points_bar
 
 if TYPE_CHECKING:
-    from ..scenarios.analysis import Findings
+    pass
 
 
 def analyze(

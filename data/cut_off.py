@@ -8,9 +8,11 @@ metadata, near the start of the file: a frame is there if the chunks of all its 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import io
 import os
 from pathlib import Path
+from typing import Any
 
 import h5py
 
@@ -59,7 +61,8 @@ def frames_left(datasets: list[h5py.Dataset], file: h5py.File, frames: int) -> i
 
 def _rows_left(dataset: h5py.Dataset, size: int) -> int:
     """The rows before the first chunk that does not lie within `size` bytes, or is not known."""
-    lost, found = [len(dataset)], {}
+    lost: list[int] = [len(dataset)]
+    found: dict[int, int] = {}
 
     def note(chunk: h5py.h5d.StoreInfo) -> None:
         first = int(chunk.chunk_offset[0])
@@ -67,10 +70,8 @@ def _rows_left(dataset: h5py.Dataset, size: int) -> int:
         if chunk.byte_offset is None or chunk.byte_offset + chunk.size > size:
             lost.append(first)
 
-    try:
+    with contextlib.suppress(OSError, RuntimeError):  # the index itself is cut off: what it did not come to is lost
         dataset.id.chunk_iter(note)
-    except (OSError, RuntimeError):  # the index itself is cut off: what it did not come to is lost
-        pass
     across = 1
     for length, chunk in zip(dataset.shape[1:], dataset.chunks[1:], strict=True):
         across *= -(-length // chunk)
@@ -96,7 +97,7 @@ class _Lengthened(io.RawIOBase):
         self._place = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._length}[whence]
         return self._place
 
-    def readinto(self, buffer: memoryview) -> int:
+    def readinto(self, buffer: Any) -> int:
         """Fill the buffer; with zeros, where it reaches from what is there beyond it: checksums notice."""
         if self._place >= self._there:
             raise OSError(f"the file is cut off at byte {self._there} of {self._length}")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import h5py
 import numpy as np
@@ -140,7 +139,7 @@ class Trajectory:
                 if values[name].shape[1] != replicas:
                     raise ValueError(f"{values[name].shape[1]} replicas, where the positions have {replicas}")
         stored = {name: values[place] for name, place in observables.items()}
-        self.observables: Mapping[str, NDArray[np.float64]] = Observables(path, stored, frames)
+        self.observables = Observables(path, stored, frames)
 
     def _without_what_was_cut_off(self, values: list[h5py.Dataset], frames: int) -> int:
         """The frames that are there of a file whose end is missing; its status then says so."""
@@ -220,7 +219,11 @@ class Trajectory:
             variables[name] = (("time", "replica", f"{name}_entry")[: values.ndim], values[frames])
         for name, result in self.kept.observables(len(self)).items():
             if name not in variables:
-                variables[name] = (("time", "replica"), np.asarray(result.value)[frames], dict(result.request.parameters))
+                variables[name] = (
+                    ("time", "replica"),
+                    np.asarray(result.value)[frames],
+                    dict(result.request.parameters),
+                )
         coordinates: dict[str, Any] = {
             "time": self.times[frames],
             "step": ("time", self.steps[frames]),
@@ -257,7 +260,7 @@ class Trajectory:
         """Close the file; what was read before stays."""
         self._file.close()
 
-    def __enter__(self) -> Trajectory:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -91,9 +91,18 @@ def attention_rows(law: Attention, ensemble: Ensemble, first: int, last: int, he
     ensemble : as the attention sees it; of one replica alone, or of so many that `replica` is among them. Its number
                counts for laws with random multipliers, which differ between replicas.
     """
-    one = replica if ensemble.replicas > 1 else 0
-    x, weights = np.asarray(ensemble.positions[one : one + 1], np.float64), _weights(ensemble)[one : one + 1]
-    return _field(ensemble.at(x, weights=weights), law).between(x[0], (replica, head), first, last)
+    x, field = _of_one(law, ensemble, replica)
+    return field.between(x[0], (replica, head), first, last)
+
+
+def attention_parts(law: Attention, ensemble: Ensemble, replica: int = 0) -> Iterator[Any]:
+    """All of the attention matrices of one replica, some rows of a head at a time, in float64.
+
+    Each part has its `head`, its `rows` and `columns` (slices) and their w_ij as `values`; outside of the columns these
+    are 0. Arguments as in `attention_rows`.
+    """
+    x, field = _of_one(law, ensemble, replica)
+    return field.weights(x, replica)
 
 
 def _rows(ensemble: Ensemble, law: Attention) -> Iterator[tuple[Array, Any]]:
@@ -102,6 +111,13 @@ def _rows(ensemble: Ensemble, law: Attention) -> Iterator[tuple[Array, Any]]:
     weights = _weights(ensemble)
     for part in field.weights(np.asarray(ensemble.positions, np.float64)):
         yield weights[part.replica], part
+
+
+def _of_one(law: Attention, ensemble: Ensemble, replica: int) -> tuple[Array, Any]:
+    """Positions (1, tokens, dimension) of one replica, and the law as a field for it."""
+    one = slice(replica, replica + 1) if ensemble.replicas > 1 else slice(1)
+    x = np.asarray(ensemble.positions[one], np.float64)
+    return x, _field(ensemble.at(x, weights=_weights(ensemble)[one]), law)
 
 
 def _field(ensemble: Ensemble, law: Attention) -> Any:

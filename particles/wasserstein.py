@@ -97,6 +97,9 @@ def _measure(ensemble: Ensemble, replica: int) -> tuple[Array, Array]:
 def _sliced(x: Array, a: Array, y: Array, b: Array, order: int, directions: int, seed: int) -> float:
     u = np.random.default_rng(seed).standard_normal((directions, x.shape[1]))
     u /= np.linalg.norm(u, axis=1, keepdims=True)
+    if len(x) == len(y) and np.ptp(a) == np.ptp(b) == 0.0:
+        apart = [np.sort(x @ each) - np.sort(y @ each) for each in u]
+        return float(np.mean([np.mean(np.abs(each) ** order) for each in apart]))
     return float(np.mean([on_line(x @ each, a, y @ each, b, order) for each in u]))
 
 

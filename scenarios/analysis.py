@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data import layout
-from ..data.analysis.kept import Request, Result
 from ..data.analysis.keeping import keep as keep_in_file
+from ..data.analysis.kept import Request, Result
 from ..data.analysis.observing import observe
 from ..data.analysis.registry import ANALYSES
 from ..data.analysis.series import Series
@@ -76,7 +76,7 @@ def analyze(
     names: Sequence[str] | str | None = None,
     *,
     replica: int | str | None = None,
-    frames: slice = slice(None),  # noqa: B008  (it cannot be changed)
+    frames: slice = slice(None),
     depths: Sequence[float] | None = None,
     cluster_distance: float | None = None,
     threads: int | None = None,
@@ -87,7 +87,7 @@ def analyze(
 
     trajectory       : an open Trajectory, or the path of its file
     names            : of observables (`particles.observables.REGISTRY`, or saved by the run) and of analyses
-                       (`data.analysis.registry.ANALYSES`); by default the observables that are defined here, see DEFAULTS
+                       (`data.analysis.registry.ANALYSES`); by default DEFAULTS, as far as they are defined
     replica          : a number or "all"; by default observables are of all and analyses of replica 0
     frames           : of the observables, a slice with a positive step
     depths           : at which an analysis looks closely; by default some along the way
@@ -164,9 +164,8 @@ class _Analyzing:
 
     def _defaults(self) -> list[str]:
         """The observables that the run saved, and those of DEFAULTS that are defined."""
-        saved = [
-            name for name, values in self.trajectory.observables.items() if values.ndim == 2 and name not in layout.STATE
-        ]
+        own = self.trajectory.observables.items()
+        saved = [name for name, values in own if values.ndim == 2 and name not in layout.STATE]
         more = [*DEFAULTS, *(() if isinstance(self.trajectory.space, Sphere) else OFF_THE_SPHERE)]
         if layout.STATE[0] in self.trajectory.observables:
             more.append("focus_entropy")
@@ -189,7 +188,7 @@ class _Analyzing:
         return None
 
     def _check(self, names: Sequence[str]) -> None:
-        """Raise InvalidInput for a name that nobody knows, an observable that is not defined, and --frames of a table."""
+        """Raise InvalidInput for an unknown name, an observable that is not defined here, and frames of a table."""
         known = [*REGISTRY, *ANALYSES]
         for name in names:
             if name in ANALYSES:
@@ -209,9 +208,8 @@ class _Analyzing:
         found: dict[str, NDArray[Any]] = {}
         requests = {name: self._request(name) for name in names}
         for name, request in requests.items():
-            known = self._saved(name)
-            if known is None:
-                known = self.trajectory.kept.find(request, (0, len(self.trajectory), 1))
+            saved = self._saved(name)
+            known = self.trajectory.kept.find(request, (0, len(self.trajectory), 1)) if saved is None else saved
             if isinstance(known, np.ndarray):
                 found[name] = known
         missing = [name for name in names if name not in found]
@@ -248,9 +246,11 @@ class _Analyzing:
         trajectory = self.trajectory
         if name not in trajectory.observables or name in layout.STATE:
             return None
-        if name in REGISTRY and "distance" in REGISTRY[name].takes and self.given_distance is not None:
-            if self.law_at is None or self.given_distance != trajectory.plan.cluster_distance:
-                return None
+        other = self.given_distance is not None and (
+            self.law_at is None or self.given_distance != trajectory.plan.cluster_distance
+        )
+        if other and name in REGISTRY and "distance" in REGISTRY[name].takes:
+            return None
         values = trajectory.observables.rows(name, slice(self.frames.start, self.frames.stop, self.frames.step))
         return values if self.replica is None else values[:, [self.replica]]
 
@@ -262,9 +262,7 @@ class _Analyzing:
         if len(tables) == 1:
             return tables[0]
         columns = {"replica": np.repeat(np.arange(len(tables)), [len(table) for table in tables])}
-        columns |= {
-            column: np.concatenate([table.columns[column] for table in tables]) for column in tables[0].columns
-        }
+        columns |= {column: np.concatenate([table.columns[column] for table in tables]) for column in tables[0].columns}
         return Table(name, columns, tuple(dict.fromkeys(remark for table in tables for remark in table.remarks)))
 
     def _table_of(self, name: str, replica: int) -> Table:
@@ -273,9 +271,7 @@ class _Analyzing:
         known = self.trajectory.kept.find(request, request.frames)
         if isinstance(known, Table):
             return known
-        subject = Subject(
-            self.trajectory, self.law_at, replica, self.depths, self.given_distance, self.threads
-        )  # fmt: skip
+        subject = Subject(self.trajectory, self.law_at, replica, self.depths, self.given_distance, self.threads)
         table = ANALYSES[name].function(subject)
         self.new.append(Result(request, table))
         return table
@@ -307,7 +303,7 @@ def _frames(frames: slice, count: int) -> range:
     try:
         chosen = range(count)[frames]
     except (TypeError, ValueError):
-        raise InvalidInput(f"frames must be a slice of whole numbers with a step that is not 0; got {frames!r}") from None
+        raise InvalidInput(f"frames must be whole numbers, with a step that is not 0; got {frames!r}") from None
     if chosen.step < 0:
         raise InvalidInput(f"frames must go forwards; got the step {chosen.step}")
     return range(chosen[0], chosen[-1] + 1, chosen.step if len(chosen) > 1 else 1) if chosen else range(0, 0, 1)

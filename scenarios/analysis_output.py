@@ -23,7 +23,7 @@ def csv_files(found: Findings, path: Path) -> dict[Path, str]:
     tables = {"observables": found.series.by_frame()} if found.observables else {}
     tables |= found.tables
     if len(tables) == 1:
-        return {path: as_csv(table) for table in tables.values()}
+        return {path: as_csv(*tables.values())}
     return {path.with_name(f"{path.stem}-{name}{path.suffix}"): as_csv(table) for name, table in tables.items()}
 
 

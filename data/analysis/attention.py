@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InvalidInput
-from ...particles.attention_matrix import attention_rows
+from ...particles.attention_matrix import attention_parts, attention_rows
 from ...particles.block import Law, attention_of, seen_by
 from ...particles.ensemble import Ensemble
 from ...particles.shape import RANKED
@@ -20,7 +20,6 @@ from .table import Table
 Array = NDArray[np.float64]
 LARGEST = 4000  # tokens of which a whole matrix is written out, 128 MB
 LARGEST_RANKED = 1500  # tokens of which singular values are taken, in about a second
-BLOCK = 256  # rows at a time
 FRAMES = 4  # looked at by default, evenly along the way of the tokens
 
 
@@ -78,9 +77,7 @@ def attention_table(subject: Subject) -> Table:
     rows: list[dict[str, Any]] = []
     for frame, ensemble in zip(frames.tolist(), ensembles(trajectory, frames, subject.replica), strict=True):
         depth = float(trajectory.times[frame])
-        law = subject.law_at(depth)
-        for head in range(attention_of(law).heads):
-            rows.append({"depth": depth, "head": head} | _described(law, ensemble, head, subject.replica))
+        rows += [{"depth": depth} | head for head in _described(subject.law_at(depth), ensemble, subject.replica)]
     columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     if trajectory.token_strings is not None:
         columns["leader_token"] = np.array([trajectory.token_strings[leader] for leader in columns["leader"]])
@@ -89,33 +86,37 @@ def attention_table(subject: Subject) -> Table:
     return Table("attention", columns, (remark,) if unranked else ())
 
 
-def _described(law: Law, ensemble: Ensemble, head: int, replica: int) -> dict[str, Any]:
-    """Entropy, ranks and leaders of one matrix, some of its rows at a time."""
-    weights, tokens = np.asarray(ensemble.weights, np.float64), ensemble.tokens
+def _described(law: Law, ensemble: Ensemble, replica: int) -> list[dict[str, Any]]:
+    """Entropy, ranks and leaders of the matrix of each head, some rows at a time."""
+    attention, weights, tokens = attention_of(law), np.asarray(ensemble.weights, np.float64), ensemble.tokens
     seen = np.flatnonzero(weights > 0)
-    entropy, received, first = 0.0, np.zeros(tokens), set()
-    whole = np.empty((tokens, tokens)) if tokens <= LARGEST_RANKED else None
-    for start in range(0, tokens, BLOCK):
-        end = min(start + BLOCK, tokens)
-        part = _rows(law, ensemble, start, end, head, replica)
+    entropy, received = np.zeros(attention.heads), np.zeros((attention.heads, tokens))
+    first: list[set[int]] = [set() for _ in range(attention.heads)]
+    whole = np.zeros((attention.heads, tokens, tokens)) if tokens <= LARGEST_RANKED else None
+    for part in attention_parts(attention, seen_by(law, ensemble), replica):
         if whole is not None:
-            whole[start:end] = part
-        here = weights[start:end]
-        total = part.sum(axis=1, keepdims=True)
-        share = np.divide(part, total, out=np.zeros_like(part), where=total > 0)
-        entropy -= here @ np.sum(share * np.log(share, out=np.zeros_like(share), where=share > 0), axis=1)
-        received += here @ part
-        sees = (total[:, 0] > 0) & (here > 0)
-        first.update(np.unique(part[sees].argmax(axis=1)).tolist())
-    rank, effective = (np.nan, np.nan) if whole is None else _ranks(whole[np.ix_(seen, seen)])
-    return {
-        "entropy": float(entropy),
-        "rank": rank,
-        "effective_rank": effective,
-        "leaders": len(first),
-        "leader": int(received.argmax()),
-        "received": float(received.max()),
-    }
+            whole[part.head, part.rows, part.columns] = part.values
+        here = weights[part.rows]
+        total = part.values.sum(axis=1, keepdims=True)
+        share = np.divide(part.values, total, out=np.zeros_like(part.values), where=total > 0)
+        entropy[part.head] -= here @ np.sum(share * np.log(share, out=np.zeros_like(share), where=share > 0), axis=1)
+        received[part.head, part.columns] += here @ part.values
+        follows = (total[:, 0] > 0) & (here > 0)
+        first[part.head].update((part.columns.start + part.values[follows].argmax(axis=1)).tolist())
+    unknown = [(np.nan, np.nan)] * attention.heads
+    ranks = unknown if whole is None else [_ranks(matrix[np.ix_(seen, seen)]) for matrix in whole]
+    return [
+        {
+            "head": head,
+            "entropy": float(entropy[head]),
+            "rank": ranks[head][0],
+            "effective_rank": ranks[head][1],
+            "leaders": len(first[head]),
+            "leader": int(received[head].argmax()),
+            "received": float(received[head].max()),
+        }
+        for head in range(attention.heads)
+    ]
 
 
 def _ranks(matrix: Array) -> tuple[float, float]:

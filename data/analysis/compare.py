@@ -87,7 +87,7 @@ def common_frames(times: Array, others: Array) -> tuple[NDArray[np.intp], NDArra
 def _apart(mu: Ensemble, nu: Ensemble) -> Array:
     """The distances of the same tokens, (tokens,)."""
     x, y = (np.asarray(each.positions[0], np.float64) for each in (mu, nu))
-    return mu.space.distance(x, y)
+    return np.asarray(mu.space.distance(x, y), np.float64)
 
 
 def _log_energy(law_at: LawAt | None, depth: float, ensemble: Ensemble) -> float:

@@ -73,7 +73,9 @@ class Kept:
                 continue
             if kept.frames in (every_frame, request.frames):
                 rows = value if kept.frames == request.frames else value[slice(*request.frames)]
-                return rows if kept.replica == request.replica else rows[:, [request.replica]]
+                if request.replica is None or kept.replica == request.replica:
+                    return rows
+                return rows[:, request.replica : request.replica + 1]
         return None
 
     def with_new(self, results: tuple[Result, ...]) -> Kept:
@@ -138,7 +140,9 @@ def _read(file: h5py.File, record: Any, shape: tuple[int, int]) -> Result:
         raise ValueError(f"it is of the frames {of}, where there are {frames}")
     if replica is not None and not (isinstance(replica, int) and 0 <= replica < replicas):
         raise ValueError(f"it is of the replica {replica}, where there are {replicas}")
-    request = Request(record["name"], (of[0], of[1], of[2]), replica, dict(record["parameters"]), str(record["version"]))
+    request = Request(
+        record["name"], (of[0], of[1], of[2]), replica, dict(record["parameters"]), str(record["version"])
+    )
     place = int(record["place"])
     if "columns" in record:
         return Result(request, _read_table(file, f"{layout.ANALYSIS}/{place}", record))

@@ -112,7 +112,8 @@ def observe(
     workers = min(threads, max(1, MOST_BYTES // (8 * replicas * tokens * dimension)), max(len(frames), 1))
     options = {"cluster_distance": cluster_distance, "threads": max(1, threads // workers), **engine}
     kinds = {name: _kind(name) for name in names}
-    measuring = _Measuring(*([n for n in names if kinds[n] == kind] for kind in ("tokens", "rows", "others")), options)
+    tokens_alone, rows, others = ([n for n in names if kinds[n] == kind] for kind in ("tokens", "rows", "others"))
+    measuring = _Measuring(tokens_alone, rows, others, options)
     law_at = None if len(measuring.tokens) == len(names) else law_at
     # what draws random numbers for the replicas in turn must see all of them
     every = bool(measuring.others) or (law_at is not None and len(frames) > 0 and _draws(law_at(trajectory.times[0])))
@@ -128,7 +129,9 @@ def observe(
     if not parts:
         return {name: np.empty((0, replicas if replica is None else 1)) for name in names}
     found = {name: np.concatenate([part[name] for part in parts]) for name in names}
-    return found if read == replica else {name: values[:, [replica]] for name, values in found.items()}
+    if replica is None or read == replica:
+        return found
+    return {name: values[:, replica : replica + 1] for name, values in found.items()}
 
 
 def _kind(name: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ...particles.observables import cluster_labels
+from ...particles.observables import cluster_labels, default_cluster_distance
 from ..excerpt import evenly, frames_at
 from .ensembles import ensembles
 from .subject import Subject
@@ -161,7 +161,12 @@ def tree(subject: Subject) -> Table:
     strings = trajectory.token_strings
     if strings is not None:
         columns |= {f"{end}_token": [strings[name] for name in columns[end]] for end in ("joined", "into")}
-    return Table("tree", {name: np.array(values) for name, values in columns.items()})
+    distance = subject.cluster_distance
+    within = default_cluster_distance(trajectory.space) if distance is None else distance
+    remarks = [f"clusters are linked by steps of at most {within:g}; a change is seen first in the frame of its depth"]
+    if len(found.frames) < len(trajectory.times):
+        remarks.append(f"{len(found.frames)} of {len(trajectory.times)} frames were looked at")
+    return Table("tree", {name: np.array(values) for name, values in columns.items()}, tuple(remarks))
 
 
 def _first_tokens(groups: NDArray[np.integer]) -> NDArray[np.int64]:

@@ -99,9 +99,12 @@ class GeneralField:
             log_partition[rows], entropy[rows] = found
         return log_partition, entropy
 
-    def weights(self, positions: Array) -> Iterator[Weights]:
-        """The attention matrix w_ij, some rows of one replica and head at a time."""
-        for part in self._parts(positions):
+    def weights(self, positions: Array, number: int = 0) -> Iterator[Weights]:
+        """The attention matrix w_ij, some rows of one replica and head at a time.
+
+        number : that of the first replica in its run, which counts for random multipliers
+        """
+        for part in self._parts(positions, number):
             rows = self._law.normalisation.rows(part.scores, part.measure, positions.shape[1])
             yield Weights(part.replica, part.head, slice(part.first, part.last), slice(part.low, part.high), rows)
 
@@ -137,8 +140,8 @@ class GeneralField:
         softmax, shift = law.normalisation.name == "softmax", law.shift
         return OnePass(profile, MASKS[law.mask.name], Shape(tokens, head, value), softmax, shift, self._dtype)
 
-    def _parts(self, positions: Array) -> Iterator[_Part]:
-        """All scores and measures, some rows at a time."""
+    def _parts(self, positions: Array, number: int = 0) -> Iterator[_Part]:
+        """All scores and measures, some rows at a time; `number` is that of the first replica."""
         for replica, x in enumerate(positions):
             weights = self._reference.weights[replica]
             for head in range(self._law.heads):
@@ -146,7 +149,7 @@ class GeneralField:
                 potential = self._potentials(query, key, weights, (replica, head))
                 for first, last, low, high in self._units(len(x)):
                     ranges = ((first, last), (low, high))
-                    scores, measure = row_pairs(self._law, query, key, weights, (replica, head), *ranges)
+                    scores, measure = row_pairs(self._law, query, key, weights, (number + replica, head), *ranges)
                     scores = scores + potential[low:high].astype(scores.dtype)
                     yield _Part(replica, head, first, last, low, high, scores, measure)
 
