@@ -21,7 +21,7 @@ from .tree import tree_of
 Array = NDArray[np.float64]
 
 MOST_FRAMES, FEWEST = 300, 8  # that are measured where the file does not hold the energy
-MOST_WORK = 6e9  # multiplications for that
+MOST_WORK = 1e10  # multiplications for that
 SMALL = 200  # tokens up to which NumPy measures: no kernel is compiled for so few
 ENERGIES = ("energy", "log_energy")
 LABELS = {"energy": "energy $E$", "log_energy": r"$\log (2 \beta E)$"}

@@ -151,7 +151,7 @@ _ROWS: tuple[Kind, ...] = (
     Kind("attention", "attention matrices at some depths, of some heads", draw_attention, why_no_attention),
     Kind(
         "lipschitz",
-        "local Lipschitz constants of the law over depth, and their bound",
+        "local Lipschitz constants over depth, and their bound",
         draw_lipschitz,
         why_no_lipschitz,
     ),

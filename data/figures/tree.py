@@ -18,7 +18,7 @@ from .look import Look, Sheet
 Array = NDArray[np.float64]
 
 MOST_FRAMES = 300
-MOST_WORK = 2.5e9  # pairs of tokens times components, for the clusters of all frames
+MOST_WORK = 6e9  # pairs of tokens times components, for the clusters of all frames
 MOST_LEAVES = 300  # beyond, small branches are not drawn
 POINTS = 72.0  # to the inch
 LARGEST, SMALLEST = 7.0, 4.8  # points: the sizes of letters at the leaves
