@@ -24,6 +24,7 @@ Array = NDArray[np.float64]
 MOST_DEPTHS = 1500  # columns of a map: more cannot be told apart on paper
 MOST_PANELS = 6
 MISSING = {"facecolor": "0.92", "edgecolor": "0.72", "hatch": "////", "linewidth": 0.0}
+SHARES = ("aligned_pairs", "attention_sparsity")  # always from 0 to 1, as in figure 4 of arXiv:2312.10794
 PLAIN = StrMethodFormatter("{x:g}")
 SYMBOLS = {"attention.beta": r"inverse temperature $\beta$", "tokens.count": "tokens $n$", "tokens.dimension": "$d$"}
 
@@ -57,7 +58,7 @@ def draw_phase(
         raise InvalidInput(f"a map has one or two keys; of {', '.join(keys)} give the others a value (--at KEY=VALUE)")
     if not np.isfinite(field.values).any():
         raise InvalidInput(f"the sweep has no finite value of {field.name} to draw yet")
-    norm = _norm(field.values)
+    norm = Normalize(0.0, 1.0) if field.name in SHARES else _norm(field.values)
     if len(field.axes) == 1:
         if depths is not None:
             raise InvalidInput("depths choose the panels of a map of two keys; this one has depth as an axis")
