@@ -100,6 +100,8 @@ def _principal(trajectory: Any, choice: Choice) -> tuple[Array, Array, Array]:
 
     Of frames evenly over the run and the tokens shown, as many as MOST_SAMPLED allows; tokens count by weight.
     """
+    from scipy.linalg import eigh
+
     dimension = trajectory.positions.shape[3]
     rows_allowed = max(200, MOST_SAMPLED // dimension)
     tokens = choice.tokens[evenly(len(choice.tokens), max(50, rows_allowed // 40))]
@@ -115,15 +117,15 @@ def _principal(trajectory: Any, choice: Choice) -> tuple[Array, Array, Array]:
     centre = weight @ rows / weight.sum()
     scaled = np.sqrt(weight)[:, None] * (rows - centre)
     if len(rows) > dimension:
-        values, vectors = np.linalg.eigh(scaled.T @ scaled)
-        squares, found = values[::-1], vectors.T[::-1]
+        products = scaled.T @ scaled
+        values, vectors = eigh(products, subset_by_index=(dimension - 3, dimension - 1))
+        squares, found, total = values[::-1], vectors.T[::-1], float(np.trace(products))
     else:
         _, singular, found = np.linalg.svd(scaled, full_matrices=False)
-        squares = np.square(singular)
+        squares, total = np.square(singular), float(np.sum(np.square(singular)))
     directions, shares, count = np.eye(3, dimension), np.zeros(3), min(3, len(found))
     directions[:count] = found[:count]
     # the sign of a singular vector is arbitrary; this one does not change with the linear algebra library
     directions *= np.sign(directions[np.arange(3), np.abs(directions).argmax(axis=1)])[:, None]
-    total = float(squares.clip(0.0).sum())
     shares[:count] = squares[:count].clip(0.0) / total if total > 0 else 0.0
     return centre, directions, shares
