@@ -20,7 +20,7 @@ def verified(path: str | Path) -> list[str]:
     of HDF5. Raises InvalidInput where there is no file, TrajectoryError where it cannot be opened at all.
     """
     path = Path(path)
-    damaged = []
+    damaged: list[str] = []
     with opening.open_file(path) as file:
         for name in _names(file, path, damaged):
             try:

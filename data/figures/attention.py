@@ -65,7 +65,8 @@ def draw_attention(look: Look) -> Sheet:
     side = _side(len(heads), len(frames), names)
     beside = 0.45 if names is not None else 0.15
     size = (1.0 + beside + 1.04 * side * len(frames), 0.6 + (side + 0.2 + beside) * len(heads))
-    figure = Figure(figsize=np.ceil(5.0 * np.array(size)) / 5.0, layout="compressed")
+    width, height = (float(np.ceil(5.0 * length) / 5.0) for length in size)
+    figure = Figure(figsize=(width, height), layout="compressed")
     panels = figure.subplots(len(heads), len(frames), squeeze=False)
     for head, row, row_panels in zip(heads, matrices, panels, strict=True):
         for frame, matrix, axes in zip(frames, row, row_panels, strict=True):

@@ -43,7 +43,8 @@ def draw_lipschitz(look: Look) -> Sheet:
     J is the Jacobian of the drift at the tokens; the norm is that of the measure, (sum_i a_i |v_i|^2)^(1/2). Two runs
     that are close part at most like exp of the integral of the second. Source: arXiv:2312.14820.
     """
-    tokens = sample(look.ensemble(0).weights, MOST_TOKENS if _may_leave_out(look.law()) else look.tokens)
+    weights = np.asarray(look.ensemble(0).weights, np.float64)
+    tokens = sample(weights, MOST_TOKENS if _may_leave_out(look.law()) else look.tokens)
     affordable = MOST_WORK / _work(look, len(tokens))
     frames = look.frames if look.chosen is not None else look.spread(int(np.clip(affordable, FEWEST, MOST_FRAMES)))
     both = affordable >= FEWEST  # the second takes twice as long as the first
@@ -59,7 +60,7 @@ def draw_lipschitz(look: Look) -> Sheet:
     figure = Figure(figsize=(5.0, 3.2))
     axes = figure.subplots()
     times = look.times[frames]
-    style = {"marker": "o" if len(frames) <= 30 else None, "markersize": 2.5}
+    style: dict[str, Any] = {"marker": "o" if len(frames) <= 30 else None, "markersize": 2.5}
     axes.plot(times, constants[0], color="C0", label=r"largest $\Vert Jv \Vert \,/\, \Vert v \Vert$", **style)
     if both:
         label = r"largest $\langle v, Jv \rangle \,/\, \Vert v \Vert^2$"

@@ -36,7 +36,7 @@ def styled(style: Style | None = None) -> Iterator[None]:
         yield
 
 
-def _settings(style: Style) -> Mapping[str, Any]:
+def _settings(style: Style) -> matplotlib.RcParams:
     try:
         if isinstance(style, Mapping):
             return matplotlib.RcParams(style)

@@ -196,6 +196,7 @@ def _height(leaves: int, named: bool) -> float:
 def _number_ends(axes: Axes, branches: list[Branch]) -> None:
     """How many tokens there are in the last clusters, beside their branches, where there is room."""
     ends = sorted((branch for branch in branches if branch.lasts), key=lambda branch: branch.height)
+    assert isinstance(axes.figure, Figure)
     room = 1.15 * LARGEST / POINTS / max(axes.figure.get_figheight() - 1.0, 1.0) * np.ptp(axes.get_ylim())
     below = -np.inf
     for branch in ends:
