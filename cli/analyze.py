@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ..errors import InvalidInput
 from .options import AsJson, File, Overwrite, Quiet, Threads, points_bar
-
-if TYPE_CHECKING:
-    pass
 
 
 def analyze(
@@ -44,6 +41,8 @@ def analyze(
 
     if csv is not None and csv.is_dir():
         raise InvalidInput(f"--csv: {csv} is a folder; name a file in it")
+    if csv is not None and csv.exists() and not overwrite:  # told before the work, not after it
+        raise InvalidInput(f"--csv: {csv} exists already; give another name, or --overwrite to replace it")
     with nullcontext() if quiet or as_json else points_bar("frames", after=2.0) as bar:
         found = analyzed(
             file,

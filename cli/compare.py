@@ -33,5 +33,5 @@ def compare(
         raise InvalidInput(f"--csv: {csv} exists already; give another name, or --overwrite to replace it")
     table = compared(first, second, depths=numbers("--depths", depths), replica=replica)
     if csv is not None:
-        csv.write_text(as_csv(table), encoding="utf-8")
+        csv.write_text(as_csv(table), encoding="utf-8", newline="")
     print(json.dumps(as_object(table)) if as_json else as_text(table, most_rows=len(table)))

@@ -75,7 +75,9 @@ def _rows_left(dataset: h5py.Dataset, size: int) -> int:
     across = 1
     for length, chunk in zip(dataset.shape[1:], dataset.chunks[1:], strict=True):
         across *= -(-length // chunk)
-    lost += [first for first in range(0, len(dataset), dataset.chunks[0]) if found.get(first, 0) < across]
+    # the first that is not there ends the search, for a shape can claim any number of chunks
+    starts = range(0, len(dataset), dataset.chunks[0])
+    lost.append(next((first for first in starts if found.get(first, 0) < across), len(dataset)))
     return min(lost)
 
 

@@ -33,9 +33,13 @@ class Lock:
             file = self._path.open("a")
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 file.close()
                 raise TrajectoryError(f"{self._of} is being written by another run; wait for it, or stop it") from None
+            except OSError:  # a file system without locks: there two runs are not told apart
+                file.close()
+                self._path.unlink(missing_ok=True)
+                return
             if self._is_there(file):
                 self._file = file
                 return

@@ -48,7 +48,7 @@ class Trajectory:
     weights       : (tokens,) or (replicas, tokens)
     token_strings : list of strings, or None
     merges        : depths (merges,) at which tokens became one, and the number of the first token of the group of
-                    each from then on, (merges, tokens)
+                    each from then on, (merges, tokens); those that are left, where the file is cut off
     arrays        : what the scenario read from other files, (file, array) -> values, read when looked up
     scenario_text : the text of the scenario that was run
     status        : "finished", "stopped: ...", "interrupted", "failed: ...", or "running" for a run that
@@ -104,6 +104,8 @@ class Trajectory:
         file, path = self._file, self.path
         with opening.guard(path, layout.OBSERVABLES):
             observables = {name: layout.observable(name) for name in opening.group(file, layout.OBSERVABLES)}
+            if wrong := [name for name in observables if not name.isidentifier()]:
+                raise ValueError(f"{wrong[0]!r} is no name of an observable")
         expected: dict[str, tuple[str, tuple[int, ...]]] = {
             layout.POSITION: ("f", (3,)),
             layout.STEP: ("i", (1,)),
@@ -166,6 +168,8 @@ class Trajectory:
         value = opening.dataset(self._file, f"{layout.MERGES}/value", "i", (2,))
         time = opening.dataset(self._file, f"{layout.MERGES}/time", "f", (1,))
         count = min(len(value), len(time))  # a run that was killed may have written one of the two
+        if cut_off.is_cut_off(self._file):
+            count = cut_off.frames_left([value, time], self._file, count)
         for stored in (value, time):
             opening.check_stored(stored, count)
         merged_into = value[:count]

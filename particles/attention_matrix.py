@@ -109,10 +109,17 @@ def some_attention_rows(
     law: Attention, ensemble: Ensemble, tokens: NDArray[np.integer], head: int = 0, replica: int = 0
 ) -> Array:
     """w_ij of these tokens i and all j, (rows, tokens): as `attention_rows`, and quicker than calling it for each."""
+    if by_whole_matrices(law, ensemble.tokens, len(tokens)):
+        return attention_rows(law, ensemble, 0, ensemble.tokens, head, replica)[tokens]
     one = replica if ensemble.replicas > 1 else 0
     x, weights = np.asarray(ensemble.positions[one : one + 1], np.float64), _weights(ensemble)[one : one + 1]
     field = _field(ensemble.at(x, weights=weights), law)
     return np.concatenate([field.between(x[0], (replica, head), token, token + 1) for token in map(int, tokens)])
+
+
+def by_whole_matrices(law: Attention, tokens: int, rows: int) -> bool:
+    """Whether some rows are quicker computed with all others: of few tokens, and where one costs as much as all."""
+    return tokens <= 4 * rows or law.normalisation.name == "sinkhorn"
 
 
 def _rows(ensemble: Ensemble, law: Attention) -> Iterator[tuple[Array, Any]]:

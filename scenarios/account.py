@@ -198,7 +198,7 @@ def _run_again(trajectory: Trajectory, name: str, replica: int) -> str:
 
 def _again(subject: Any, name: str, command: str) -> str:
     """Install, write the scenario, run."""
-    text, end = subject.scenario_text.rstrip("\n"), "SCENARIO"
+    text, end = "\n".join(subject.scenario_text.splitlines()).rstrip("\n"), "SCENARIO"
     while re.search(rf"^{end}$", text, re.MULTILINE):
         end += "_"
     return f"{_install(subject)}\n\ncat > {name}.toml <<'{end}'\n{text}\n{end}\n\n{command}"

@@ -189,6 +189,8 @@ class _Analyzing:
 
     def _check(self, names: Sequence[str]) -> None:
         """Raise InvalidInput for an unknown name, an observable that is not defined here, and frames of a table."""
+        if not len(self.trajectory):
+            raise InvalidInput(f"{self.trajectory.path} has no frames to analyse")
         known = [*REGISTRY, *ANALYSES]
         for name in names:
             if name in ANALYSES:
@@ -268,12 +270,12 @@ class _Analyzing:
         return Table(name, columns, tuple(dict.fromkeys(remark for table in tables for remark in table.remarks)))
 
     def _table_of(self, name: str, replica: int) -> Table:
-        parameters = {"depths": self.depths, "cluster_distance": self.given_distance}
+        parameters = {"depths": self.depths, "cluster_distance": self.distance}
         request = Request(name, (0, len(self.trajectory), 1), replica, parameters)
         known = self.trajectory.kept.find(request, request.frames)
         if isinstance(known, Table):
             return known
-        subject = Subject(self.trajectory, self.law_at, replica, self.depths, self.given_distance, self.threads)
+        subject = Subject(self.trajectory, self.law_at, replica, self.depths, self.distance, self.threads)
         table = ANALYSES[name].function(subject)
         self.new.append(Result(request, table))
         return table

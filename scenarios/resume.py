@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ..data.opening import guard
 from ..data.resuming import check_unfinished, going_on, unfinished
 from ..errors import InvalidInput
 from ..integrators.checkpoint import Checkpoint
@@ -49,11 +50,15 @@ def resume(
         _compare_versions(before)
         plan, engine = before.plan, _engine(before.scenario, before.provenance, threads)
         writer, slot = going_on(before, found.path)
-    checkpoint = None
-    if slot is not None:
-        checkpoint = Checkpoint(slot.record, slot.arrays)
-        writer.keep(lambda: (slot.record, slot.arrays), now=True)
-    write_frames(plan, lambda: writer, engine, limit, progress, checkpoint)
+    try:
+        checkpoint = None
+        if slot is not None:
+            checkpoint = Checkpoint(slot.record, slot.arrays)
+            writer.keep(lambda: (slot.record, slot.arrays), now=True)
+        with guard(found.source, "its checkpoint", "cannot be gone on from"):
+            write_frames(plan, lambda: writer, engine, limit, progress, checkpoint)
+    finally:
+        writer.abandon()  # where the run has not finished it
     return Trajectory(found.path)
 
 
@@ -88,6 +93,7 @@ def _engine(scenario: Scenario, provenance: dict[str, Any], threads: int | None)
 
 def _compare_versions(trajectory: Trajectory) -> None:
     """Warn where what is computed now may differ in its last digits from what was computed before."""
-    wrote, now = trajectory.provenance.get("versions", {}).get("attndyn"), version("attndyn")
+    versions = trajectory.provenance.get("versions")
+    wrote, now = versions.get("attndyn") if isinstance(versions, dict) else None, version("attndyn")
     if wrote != now:
         LOG.warning("%s was begun by attndyn %s; this is %s: the last digits may differ", trajectory.path, wrote, now)

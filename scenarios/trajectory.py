@@ -32,10 +32,11 @@ class Trajectory(reading.Trajectory):
         from .schema import Scenario
         from .sources import Kept
 
-        origin = self.provenance.get("scenario", {})
-        folder = LIBRARY if origin.get("bundled") else origin.get("folder", ".")
+        given = self.provenance.get("scenario")
+        origin = given if isinstance(given, dict) else {}
+        folder = LIBRARY if origin.get("bundled") else str(origin.get("folder", "."))
         files = Kept(self.arrays, self.token_strings, lambda: self.positions[0])
-        return Scenario.parse(self.scenario_text, name=origin.get("name", "scenario"), folder=folder, files=files)
+        return Scenario.parse(self.scenario_text, name=str(origin.get("name", "scenario")), folder=folder, files=files)
 
     @cached_property
     def plan(self) -> Plan:
@@ -43,11 +44,10 @@ class Trajectory(reading.Trajectory):
         from .build import build
 
         scenario = self.scenario
-        said = (scenario.count or self.tokens, scenario.tokens.replicas)
-        if scenario.tokens.from_file is None and said != (self.tokens, self.replicas):
-            raise ScenarioError(
-                f"scenario: it is of {said[1]} x {said[0]} tokens, where the file has {self.replicas} x {self.tokens}"
-            )
+        said = (scenario.tokens.replicas, scenario.count or self.tokens, scenario.dimension or self.dimension)
+        here = (self.replicas, self.tokens, self.dimension)
+        if scenario.tokens.from_file is None and said != here:  # a small file could ask for any amount of memory
+            raise ScenarioError(f"scenario: it is of (replicas, tokens, dimension) = {said}, where the file has {here}")
         return build(scenario)
 
     def law_at(self, t: float) -> Law:

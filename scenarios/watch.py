@@ -26,7 +26,7 @@ class TimeLimit:
             raise InvalidInput(f"walltime must be a positive number of seconds; got {seconds}")
         self.seconds = math.inf if seconds is None else seconds
         self._began = time.monotonic()
-        self._last, self._longest = self._began, 0.0
+        self._last, self._longest = math.inf, 0.0  # what comes before the first step is no step
 
     def near(self) -> bool:
         """Whether the run has to end with the step just taken; asked after every step."""

@@ -155,7 +155,7 @@ def test_a_scenario_of_more_tokens_than_the_file_has_is_not_drawn(tmp_path):
     text = "[tokens]\ncount = 900000000\n"
     with TrajectoryWriter(tmp_path / "a.h5", ensemble=ensemble, scenario=text) as writer:
         writer.append(0, 0.0, ensemble.positions)
-    with pytest.raises(InvalidInput, match=r"needs the law.* of 1 x 900000000 tokens, where the file has 1 x 4"):
+    with pytest.raises(InvalidInput, match=r"needs the law.* = \(1, 900000000, 3\), where the file has \(1, 4, 3\)"):
         analyze(tmp_path / "a.h5", "energy")
 
 
@@ -358,7 +358,7 @@ def test_info_names_what_is_kept(file, capsys):
     analyze(file, "clusters", cluster_distance=0.5, frames=slice(3))
     assert main(["info", str(file)]) == 0
     text = capsys.readouterr().out
-    assert "kept analyses      radius, tree (replica 0), clusters (frames 0:3:1, cluster_distance 0.5)" in text
+    assert "kept analyses      radius, tree (replica 0, cluster_distance 0.1), clusters (frames 0:3:1, cluster_distance 0.5)" in text
     assert main(["info", str(file), "--json"]) == 0
     kept = json.loads(capsys.readouterr().out)["analyses"]
     assert [entry["name"] for entry in kept] == ["radius", "tree", "clusters"]

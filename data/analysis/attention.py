@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InvalidInput
-from ...particles.attention_matrix import attention_parts, attention_rows
+from ...particles.attention_matrix import attention_parts, attention_rows, some_attention_rows
 from ...particles.block import Law, attention_of, seen_by
 from ...particles.ensemble import Ensemble
 from ...particles.shape import RANKED
@@ -46,6 +46,13 @@ def attention_of_token(law: Law, ensemble: Ensemble, token: int, head: int = 0, 
     if not 0 <= token < ensemble.tokens:
         raise InvalidInput(f"token must be one of 0 ... {ensemble.tokens - 1}; got {token}")
     return _rows(law, ensemble, token, token + 1, head, replica)[0]
+
+
+def attention_of_tokens(
+    law: Law, ensemble: Ensemble, tokens: NDArray[np.integer], head: int = 0, replica: int = 0
+) -> Array:
+    """Some rows of the attention matrix, (rows, tokens), of these tokens. Arguments as in `attention_matrix`."""
+    return some_attention_rows(attention_of(law), seen_by(law, ensemble), tokens, head, replica)
 
 
 def _rows(law: Law, ensemble: Ensemble, first: int, last: int, head: int, replica: int) -> Array:

@@ -48,6 +48,9 @@ def compare(
     """
     if first.space != second.space:
         raise InvalidInput(f"files to compare must be of the same space; got {first.space} and {second.space}")
+    for one in (first, second):
+        if not len(one):
+            raise InvalidInput(f"{one.path} has no frames to compare")
     ours, theirs = common_frames(np.asarray(first.times), np.asarray(second.times))
     if len(ours) == 0:
         raise InvalidInput(
@@ -62,7 +65,7 @@ def compare(
         apart = _apart(mu, nu) if same_tokens else np.full(1, np.nan)
         weights = np.asarray(mu.weights) if same_tokens else np.ones(1)
         depth = float(first.times[a])
-        moved = transport(mu, nu)
+        moved = transport(mu, nu, orders=(1,))
         energies = [_log_energy(law, depth, each) for law, each in zip(laws, (mu, nu), strict=True)]
         counted = apart[weights > 0]
         rows.append((depth, weights[weights > 0] @ counted, counted.max(), moved.w1, energies[1] - energies[0]))

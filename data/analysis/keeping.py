@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from ...errors import AttndynError
 from .. import layout
+from ..locks import Lock
 from ..target import check_space, identity, put_in_place
 from .kept import Result
 from .table import Table
@@ -54,6 +55,17 @@ def keep(trajectory: Any, results: Sequence[Result]) -> str | None:
     if reason is not None:
         return reason
     path = trajectory.path.resolve()
+    lock = Lock(path)
+    try:
+        lock.take()  # against a run that replaces the file, and another analysis
+        return _keep(trajectory, results, path)
+    except (OSError, RuntimeError, ValueError, AttndynError) as error:
+        return " ".join(str(error).split()) or type(error).__name__
+    finally:
+        lock.release()
+
+
+def _keep(trajectory: Any, results: Sequence[Result], path: Path) -> str | None:
     copy: Path | None = None
     try:
         before = identity(path)
@@ -71,8 +83,6 @@ def keep(trajectory: Any, results: Sequence[Result]) -> str | None:
             return "the file was changed meanwhile"
         put_in_place(copy, path, overwrite=True)
         copy, trajectory.identity = None, identity(path)
-    except (OSError, RuntimeError, ValueError, AttndynError) as error:
-        return " ".join(str(error).split()) or type(error).__name__
     finally:
         if copy is not None:
             with contextlib.suppress(OSError):

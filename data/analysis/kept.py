@@ -121,9 +121,14 @@ def read_kept(file: h5py.File, path: Path, shape: tuple[int, int]) -> Kept:
     except (TrajectoryError, RecursionError) as error:
         return Kept((), (f"kept analyses are not used: {error}",))
     results, remarks = [], []
+    places: set[int] = set()
     for number, record in enumerate(records):
         try:
             with opening.guard(path, f"{layout.ANALYSIS}/{number}"):
+                place = int(record["place"])
+                if place in places:  # memory for each of many records of one place is a trap
+                    raise ValueError(f"the place {place} is another's")
+                places.add(place)
                 results.append(_read(file, record, shape))
         except (TrajectoryError, AttributeError) as error:
             remarks.append(f"a kept analysis is not used: {error}")

@@ -64,13 +64,18 @@ def _evenly(count: int, most: int) -> NDArray[np.intp]:
     return np.unique(np.linspace(0, max(count - 1, 0), min(count, most)).round().astype(np.intp))
 
 
+def _steering_nothing(text: str) -> str:
+    """A text of somebody's without the characters that steer a terminal."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
 def _cells(values: NDArray[Any]) -> list[str]:
     """The values of a column in the same form, so that their points stand below each other where that is short."""
     values = np.asarray(values)
     if values.dtype.kind == "b":
         return ["yes" if value else "no" for value in values.tolist()]
     if values.dtype.kind != "f":
-        return [str(value) for value in values.tolist()]
+        return [_steering_nothing(str(value)) for value in values.tolist()]
     finite = np.abs(values[np.isfinite(values) & (values != 0)])
     largest, smallest = finite.max(initial=0.0), finite.min(initial=np.inf)
     if largest >= 10.0**DIGITS or (smallest < 1e-4 and smallest < 1e-3 * largest) or 0 < largest < 1e-3:

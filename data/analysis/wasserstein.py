@@ -33,8 +33,10 @@ class Transport(NamedTuple):
         return f"{self.method}, {'along great circles' if self.metric == 'geodesic' else 'straight lines'}"
 
 
-def transport(mu: Ensemble, nu: Ensemble) -> Transport:
+def transport(mu: Ensemble, nu: Ensemble, orders: tuple[int, ...] = (1, 2)) -> Transport:
     """W1 and W2 of two ensembles of one replica each, of the same space: exact where that takes at most seconds.
+
+    orders : those that are wanted; the others are NaN
 
     Exact at any number of tokens on the line and on the circle, along it; with up to 2000 tokens elsewhere, along great
     circles on a sphere. Beyond, and where weights or numbers of tokens differ and POT is not there, sliced by 64
@@ -45,17 +47,19 @@ def transport(mu: Ensemble, nu: Ensemble) -> Transport:
     formula = mu.dimension == (2 if sphere else 1)
     if formula or max(mu.tokens, nu.tokens) <= LARGEST_EXACT:
         try:
-            return _transport(mu, nu, "exact", "geodesic" if sphere else "euclidean")
+            return _transport(mu, nu, orders, "exact", "geodesic" if sphere else "euclidean")
         except MissingExtra:
             pass
-    return _transport(mu, nu, "sliced", "euclidean")
+    return _transport(mu, nu, orders, "sliced", "euclidean")
 
 
-def _transport(mu: Ensemble, nu: Ensemble, method: str, metric: str) -> Transport:
+def _transport(mu: Ensemble, nu: Ensemble, orders: tuple[int, ...], method: str, metric: str) -> Transport:
     if not all(np.isfinite(each.positions).all() for each in (mu, nu)):
         return Transport(np.nan, np.nan, method, metric)
     first, second = (
         float(wasserstein(mu, nu, order=order, method=method, metric=metric, directions=DIRECTIONS)[0])  # type: ignore[arg-type]
+        if order in orders
+        else np.nan
         for order in (1, 2)
     )
     return Transport(first, second, method, metric)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ...errors import InvalidInput
 from ...particles.block import attention_of
-from ..analysis.attention import attention_matrix, attention_of_token
+from ..analysis.attention import attention_matrix, attention_of_tokens
 from ..analysis.tree import cluster_tree
 from ..excerpt import evenly
 from .look import Look, Sheet
@@ -136,7 +136,7 @@ def _matrix(look: Look, frame: int, head: int, tokens: NDArray[np.intp]) -> Arra
     law, ensemble = look.law(frame), look.ensemble(frame)
     if len(tokens) == look.tokens:
         return attention_matrix(law, ensemble, head, look.replica)[np.ix_(tokens, tokens)]
-    return np.stack([attention_of_token(law, ensemble, int(token), head, look.replica)[tokens] for token in tokens])
+    return attention_of_tokens(law, ensemble, tokens, head, look.replica)[:, tokens]
 
 
 def _colours(values: Array) -> tuple[Normalize, str]:

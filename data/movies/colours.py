@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ...particles import Ensemble, Sphere
 from ...particles.observables import cluster_labels
-from ..excerpt import affordable, read_frame
+from ..excerpt import affordable, cluster_distance_of, read_frame
 from .clock import Clock
 
 Array = NDArray[np.float64]
@@ -52,17 +52,19 @@ def _telling_clusters(
     """For each token the number of its cluster, from the largest on, len(CLUSTERS) where it is in no large one.
 
     At the depth where sum_c p_c * sum_c -p_c log p_c over the largest clusters of several tokens, with p_c the share
-    of the tokens, is largest; None where it is small at all depths: one cluster of all tells nothing.
+    of the tokens, is largest; None where it is small at all depths: neither one cluster of all nor single tokens tell
+    anything.
     """
     shares = np.linspace(0.0, 1.0, min(LOOKS, affordable(trajectory, LOOKS)))
     frames = np.unique(np.abs(clock.shares(trajectory.times)[None] - shares[:, None]).argmin(axis=1))
+    distance = cluster_distance_of(trajectory)
     best: NDArray[np.intp] | None = None
     most, where = LEAST_TOLD, 0.0
     for frame in frames.tolist():
         positions = read_frame(trajectory, frame, replica, tokens)
         if not np.isfinite(positions).all():
             continue
-        labels = cluster_labels(Ensemble(positions[None], trajectory.space))[0]
+        labels = cluster_labels(Ensemble(positions[None], trajectory.space), distance)[0]
         sizes = np.bincount(labels)
         order = np.argsort(-sizes, kind="stable")
         largest = sizes[order[: len(CLUSTERS)]]

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...particles import Attention
-from ...particles.attention_matrix import attention_rows, some_attention_rows
+from ...particles.attention_matrix import by_whole_matrices, some_attention_rows
 from ...particles.block import Law, attention_of, seen_by
 from ..analysis.attention import LARGEST
 from ..analysis.ensembles import ensemble_at
@@ -77,7 +76,7 @@ def rows_of(trajectory: Any, choice: Choice, law_at: Callable[[float], Law]) -> 
     most = max(1, MOST_KEPT // (pages * width * LEAST_DEPTHS))
     if len(rows) > min(most, MOST_ROWS):
         rows = np.sort(np.random.default_rng(1).choice(rows, min(most, MOST_ROWS), replace=False))
-    computed = tokens if _by_whole_matrices(attention, tokens, len(rows)) else len(rows)
+    computed = tokens if by_whole_matrices(attention, tokens, len(rows)) else len(rows)
     affordable = min(MOST_KEPT // (pages * width * len(rows)), MOST_PAIRS // (tokens * computed * heads), MOST_DEPTHS)
     frames = evenly(len(choice.frames), max(2, affordable))
     to = np.zeros((len(frames), pages, len(rows), width), np.int64)
@@ -110,15 +109,6 @@ def rows_at(trajectory: Any, frame: int, replica: int, law: Law, tokens: NDArray
     if not np.isfinite(ensemble.positions).all():
         return result
     seen = seen_by(law, ensemble)
-    every = _by_whole_matrices(attention, ensemble.tokens, len(tokens))
     for head in range(attention.heads):
-        if every:
-            result[head] = attention_rows(attention, seen, 0, ensemble.tokens, head, replica)[tokens]
-        else:
-            result[head] = some_attention_rows(attention, seen, tokens, head, replica)
+        result[head] = some_attention_rows(attention, seen, tokens, head, replica)
     return result
-
-
-def _by_whole_matrices(attention: Attention, tokens: int, rows: int) -> bool:
-    """Whether to compute all rows at once: of few tokens, and where one row costs as much as all."""
-    return tokens <= 4 * rows or attention.normalisation.name == "sinkhorn"

@@ -196,7 +196,8 @@ def _paragraphs(sentences: Sequence[str]) -> str:
 
 def _text(text: str) -> str:
     """Any text as HTML; without the control characters and lone surrogates that a page may not hold."""
-    plain = re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]", "\ufffd", str(text))
+    lines = str(text).replace("\r\n", "\n").replace("\r", "\n")  # as a browser does with them
+    plain = re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]", "\ufffd", lines)
     return html.escape(plain, quote=True)
 
 

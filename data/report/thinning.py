@@ -42,7 +42,7 @@ class Choice:
         if len(self.tokens) < self.all_tokens:
             found.append(
                 f"The view shows {len(self.tokens)} of {self.all_tokens} tokens, a random choice of those that have "
-                "weight; clusters and attention are those of all."
+                "weight; their attention is that to all."
             )
         if len(self.frames) < self.all_frames:
             found.append(
