@@ -28,7 +28,16 @@ from press.pictures import TOLERANCE, difference, reduce  # noqa: E402
 
 PICTURES = DOCS / "gallery"
 
-SLOW = ("circle-modes", "many-circle-tokens", "many-gaussian-tokens", "minilm-fixed-point")  # 10 s and more each
+# 10 s of a processor and more each
+SLOW = (
+    "circle-modes",
+    "many-circle-tokens",
+    "many-gaussian-tokens",
+    "many-tokens",
+    "minilm-alice",
+    "minilm-fixed-point",
+    "minilm-perturbation",
+)
 
 
 def draw_into(path: Path, name: str) -> None:
