@@ -15,7 +15,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import attndyn
 from attndyn.data.figures import draw, draw_study, draw_sweep
@@ -24,30 +23,35 @@ from attndyn.scenarios.grid import parse_grids
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS))
 import generate  # noqa: E402
-from press.exhibits import SWEPT, is_study  # noqa: E402
+from press.exhibits import SHOWN, SWEPT, is_study  # noqa: E402
 from press.pictures import TOLERANCE, difference, reduce  # noqa: E402
 
 PICTURES = DOCS / "gallery"
 
-SLOW = ("circle-modes", "many-circle-tokens", "many-gaussian-tokens", "minilm-fixed-point")  # 10 s and more each
-
-# what `draw` is asked for, where its own choice does not show best what a scenario is about
-SHOWN: dict[str, dict[str, Any]] = {}
+# 10 s of a processor and more each
+SLOW = (
+    "circle-modes",
+    "many-circle-tokens",
+    "many-gaussian-tokens",
+    "many-tokens",
+    "minilm-alice",
+    "minilm-fixed-point",
+    "minilm-perturbation",
+)
 
 
 def draw_into(path: Path, name: str) -> None:
     """Run, sweep or study a bundled scenario, and draw it."""
-    options = {"out": path, **SHOWN.get(name, {})}
     if name in SWEPT:
         grid, replicas = SWEPT[name]
         with attndyn.sweep(name, parse_grids([grid]), replicas=replicas, workers=1) as sweep:
-            draw_sweep(sweep, **options)
+            draw_sweep(sweep, out=path)
     elif is_study(name):
         with attndyn.limit(name) as study:
-            draw_study(study, **options)
+            draw_study(study, out=path)
     else:
         with attndyn.run(name) as trajectory:
-            draw(trajectory, **options)
+            draw(trajectory, kind=SHOWN.get(name), out=path)
 
 
 def make(name: str, folder: Path) -> Path:

@@ -17,14 +17,33 @@ from press.walk import blocks, same, walk  # noqa: E402
 
 # what the Python of a page takes as given
 CLUSTERS = 'import attndyn; attndyn.run("sphere-clusters", out="clusters.h5").close()\n'
+RUN = 'import attndyn; attndyn.run("sphere-clusters", out="run.h5").close()\n'
 LAW = """
 from attndyn import Attention, Ensemble, Euclidean
 law, ensemble = Attention(beta=0.3, value=0.3), Ensemble.uniform(Euclidean(3), 6, radius=0.78, seed=3)
 u = ensemble.positions
 """
 FRAME = "step, time, energy = 0, 0.0, [1.0]\n"
-GIVEN = {"trajectory-files.md": CLUSTERS + LAW + FRAME, "fixed-points.md": LAW}
-GUIDES = ("fast-sums.md", "fixed-points.md", "limits.md", "regularity.md", "trajectory-files.md")
+STAIRS = """
+import attndyn
+for name, rtol in (("stairs", 1e-10), ("coarse", 1e-6)):
+    scenario = attndyn.load("circle-staircase").override({"depth.rtol": rtol})
+    attndyn.run(scenario, out=f"{name}.h5").close()
+"""
+INTERRUPTED = """
+import attndyn
+attndyn.run("sphere-clusters", out="clusters.h5", walltime=1e-3).close()
+"""
+GIVEN = {
+    "analysis.md": CLUSTERS,
+    "figures.md": RUN,
+    "fixed-points.md": LAW,
+    "keeping.md": INTERRUPTED,
+    "movies.md": CLUSTERS,
+    "structures.md": STAIRS,
+    "trajectory-files.md": CLUSTERS + LAW + FRAME,
+}
+GUIDES = (*GIVEN, "fast-sums.md", "limits.md", "regularity.md")
 
 
 def test_the_tutorial_does_and_shows_what_it_says(tmp_path):

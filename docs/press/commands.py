@@ -19,10 +19,11 @@ HEAD = """\
 `attndyn COMMAND --help` says what is on this page. A value of a scenario is changed with `--set KEY=VALUE`; the keys
 are in [scenario files](scenarios.md).
 
-Exit status: 0; 2 for a mistake of the user's, which one line on the error output names; 1 for a failure; 130 for a
-sweep or a study that was interrupted and can be gone on with. Where a person watches, a progress bar is drawn on the
-error output.
+Exit status: 0; 2 for a mistake of the user's, which one line on the error output names; 1 for a failure; 130 for what
+was interrupted, by Ctrl-C or its time limit, and can be gone on with; 143 where it was by SIGTERM. Where a person
+watches, a progress bar is drawn on the error output.
 """
+AS_IT_IS = "\b\n"  # how a docstring says so to typer
 
 
 def page() -> str:
@@ -61,7 +62,7 @@ def _command(word: str, command: Callable[..., None]) -> Iterator[str]:
     paragraphs = _paragraphs(command)
     yield f"## `attndyn {word}`\n"
     yield f"```text\n{' '.join(usage)}\n```\n"
-    yield "\n\n".join(plain(text) for text in paragraphs if not text.startswith("Example: ")) + "\n"
+    yield "\n\n".join(_said(text) for text in paragraphs if not text.startswith("Example: ")) + "\n"
     if arguments or options:
         yield "| argument or option | default | meaning |\n| --- | --- | --- |"
         yield from (
@@ -76,7 +77,17 @@ def _command(word: str, command: Callable[..., None]) -> Iterator[str]:
 
 
 def _paragraphs(command: Callable[..., None]) -> list[str]:
-    return [" ".join(text.split()) for text in re.split(r"\n\s*\n", inspect.getdoc(command) or "")]
+    """The paragraphs of a docstring, each on one line, but those whose lines \\b keeps as they are."""
+    paragraphs = re.split(r"\n\s*\n", inspect.getdoc(command) or "")
+    return [text if text.startswith(AS_IT_IS) else " ".join(text.split()) for text in paragraphs]
+
+
+def _said(text: str) -> str:
+    """A paragraph as Markdown: what is kept as it is, or ends with a command, has a block of its own."""
+    if text.startswith(AS_IT_IS):
+        return f"```text\n{text.removeprefix(AS_IT_IS).strip()}\n```"
+    words, found, command = text.partition(": attndyn ")
+    return f"{plain(words)}:\n\n```sh\nattndyn {command}\n```" if found else plain(text)
 
 
 def _metavar(argument: Parameter) -> str:
@@ -90,7 +101,7 @@ def _words(option: Parameter) -> str:
     given = [word for words in declared if isinstance(words, str) for word in words.split("/")]
     given = given or [f"--{option.name.replace('_', '-')}"]
     value = "" if option.kind is bool else f" {option.info.metavar or _value(option.kind)}"
-    return ", ".join(f"`{word}{value}`" for word in given)
+    return ", ".join(f"`{word}{value.replace('|', ' or ')}`" for word in given)
 
 
 def _value(kind: Any) -> str:

@@ -29,6 +29,8 @@ An error against a parameter that goes to its limit, and the rate at which it fa
 RUN_ALL_THE_SAME = ("circle-staircase",)
 # those that are shown as a sweep: the grid, and the replicas of every point
 SWEPT = {"phase-diagram": ("attention.beta=0.5:9:35", 64)}
+# the kind of figure, where another than the first that suits shows best what a scenario is about
+SHOWN = {"circle-staircase": "energy", "equiangular": "ridge", "residual-network": "ridge"}
 
 
 def is_study(name: str) -> bool:
@@ -55,13 +57,14 @@ def page() -> str:
 def _entry(name: str) -> str:
     scenario = attndyn.load(name)
     paragraphs = [_words(paragraph) for paragraph in _comment(name)]
+    how = f"`{command(name)}`" + (f", `attndyn plot {name}.h5 --kind {SHOWN[name]}`" if name in SHOWN else "")
     return "\n\n".join(
         [
             f"### {name}",
             f"![{plain(scenario.title)}](gallery/{name}.png)",
             f"**{plain(scenario.title)}.** {paragraphs[0]}",
             *paragraphs[1:],
-            f"{_linked(scenario.source)} · `{command(name)}` · [the scenario](../scenarios/library/{name}.toml)\n",
+            f"{_linked(scenario.source)} · {how} · [the scenario](../scenarios/library/{name}.toml)\n",
         ]
     )
 

@@ -34,6 +34,9 @@ PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
         "Observables and distances",
         (
             "particles.observables",
+            "particles.shape:mean_inner_product,mean_cosine,aligned_pairs,order,effective_rank,rank,radius,diameter",
+            "particles.motion",
+            "particles.hull:hull_area,hull_perimeter,hull_vertices",
             "particles.merging:Plateau,plateaus",
             "particles.wasserstein",
             "particles.empirical",
@@ -45,7 +48,10 @@ PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("particles.regularity", "particles.maximum_entropy", "particles.temperature"),
     ),
     "integrators": ("Integrators", ("integrators", "integrators.events")),
-    "data": ("Files, figures, analysis", ("data", "data.sweeps", "data.limits", "data.rates", "data.figures")),
+    "data": (
+        "Files, figures, analysis",
+        ("data", "data.sweeps", "data.limits", "data.rates", "data.figures", "data.movies"),
+    ),
     "scenarios": (
         "Scenarios",
         (
@@ -55,13 +61,17 @@ PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
             "scenarios.sweep",
             "scenarios.limits.study:limit",
             "scenarios.trajectory",
+            "scenarios.analysis",
+            "scenarios.comparison",
+            "scenarios.resume",
+            "scenarios.report",
             "scenarios.build",
         ),
     ),
     "errors": ("Errors", ("errors",)),
 }
 # on the page data as well: all that their modules define, which is read without importing what may not be installed
-PACKAGES = ("data.analysis", "data.movies", "data.report")
+PACKAGES = ("data.analysis",)
 
 TOP = """\
 # `attndyn`
