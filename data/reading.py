@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import MissingExtra
+from ..errors import MissingExtra, TrajectoryError
 from ..particles import Euclidean, Space, Sphere
 from . import cut_off, layout, opening
 from .checkpoints import Slot, latest
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from .analysis.kept import Kept
 
+OTHERS = {b"attndyn-sweep-1": "a sweep", b"attndyn-limit-1": "a limit study"}
 SPACES = {"euclidean": Euclidean, "sphere": Sphere}
 
 
@@ -73,6 +74,8 @@ class Trajectory:
     def _read_constants(self) -> None:
         """Everything but the frames."""
         file, path = self._file, self.path
+        if (other := OTHERS.get(_conventions(file))) is not None:
+            raise TrajectoryError(f"{path} is {other}, and no trajectory; attndyn info and attndyn plot know it")
         with opening.guard(path, "h5md"):
             major, minor = opening.attribute(opening.group(file, "h5md"), "version")
             if major != layout.H5MD_VERSION[0]:
@@ -297,6 +300,14 @@ class Trajectory:
             f"<Trajectory {str(self.path)!r}: {frames} frames, {replicas} x {tokens} tokens, "
             f"{self.space.name} of dimension {dimension}, {self.status}>"
         )
+
+
+def _conventions(file: h5py.File) -> bytes:
+    """What the file says that it is; nothing where it says nothing."""
+    try:
+        return opening.conventions(file)
+    except (OSError, KeyError, ValueError, RuntimeError):
+        return b""
 
 
 def _behind(slot: Slot | None, frames: int) -> int:

@@ -310,4 +310,6 @@ def _frames(frames: slice, count: int) -> range:
         raise InvalidInput(f"frames must be whole numbers, with a step that is not 0; got {frames!r}") from None
     if chosen.step < 0:
         raise InvalidInput(f"frames must go forwards; got the step {chosen.step}")
-    return range(chosen[0], chosen[-1] + 1, chosen.step if len(chosen) > 1 else 1) if chosen else range(0, 0, 1)
+    if not chosen:
+        raise InvalidInput(f"frames must be some of 0 to {count - 1}; got {frames!r}, which are none")
+    return range(chosen[0], chosen[-1] + 1, chosen.step if len(chosen) > 1 else 1)

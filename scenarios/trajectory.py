@@ -32,6 +32,8 @@ class Trajectory(reading.Trajectory):
         from .schema import Scenario
         from .sources import Kept
 
+        if not self.scenario_text.strip():
+            raise ScenarioError(f"{self.path} has no scenario, so its law is not known")
         given = self.provenance.get("scenario")
         origin = given if isinstance(given, dict) else {}
         folder = LIBRARY if origin.get("bundled") else str(origin.get("folder", "."))

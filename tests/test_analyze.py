@@ -21,7 +21,7 @@ from attndyn.data.analysis.observing import observe
 from attndyn.data.analysis.rendering import as_csv, as_object, as_text
 from attndyn.data.analysis.table import Table
 from attndyn.errors import InvalidInput, MissingExtra
-from attndyn.particles import Ensemble, Euclidean
+from attndyn.particles import Ensemble, Euclidean, Sphere
 from attndyn.particles.observables import measure
 from attndyn.scenarios import analysis
 from attndyn.scenarios.analysis import analyze
@@ -487,7 +487,7 @@ def test_a_table_of_everything_is_rendered():
 def test_long_tables_are_thinned_evenly_and_empty_ones_say_so():
     table = Table("long", {"depth": np.arange(500.0)})
     lines = as_text(table).splitlines()
-    assert (lines[1].strip(), lines[20].strip(), lines[21]) == ("0", "499", "(20 of 500 rows)")
+    assert (lines[1].strip(), lines[40].strip(), lines[41]) == ("0", "499", "(40 of 500 rows)")
     assert as_text(Table("none", {"depth": np.empty(0), "word": np.array([], str)})).endswith("(no rows)")
 
 
@@ -553,6 +553,20 @@ def test_interrupted_it_keeps_the_observables_that_were_done(file, monkeypatch, 
         assert "radius" in trajectory.analyzed
 
 
-def test_no_frames_are_no_rows(file, capsys):
-    assert main(["analyze", str(file), "radius", "--frames", "5:5"]) == 0
-    assert "(no rows)" in capsys.readouterr().out
+def test_frames_that_are_none_are_a_mistake(file, capsys):
+    for frames in ("5:5", "400:500"):
+        assert main(["analyze", str(file), "radius", "--frames", frames]) == 2
+        assert "frames must be some of 0 to" in capsys.readouterr().err
+
+
+def test_a_file_without_a_scenario_has_no_law_and_other_files_say_what_they_are(tmp_path, capsys):
+    tokens = Ensemble.uniform(Sphere(3), 64)
+    with TrajectoryWriter(tmp_path / "bare.h5", ensemble=tokens, scenario="") as writer:
+        writer.append(0, 0.0, tokens.positions)
+    assert main(["analyze", str(tmp_path / "bare.h5"), "energy"]) == 2
+    assert "has no scenario" in capsys.readouterr().err
+    assert main(["analyze", str(tmp_path / "bare.h5")]) == 0
+    assert "energy needs the law" in capsys.readouterr().out
+    attndyn.sweep("equiangular", {"attention.beta": [1.0, 2.0]}, out=tmp_path / "sweep.h5", workers=1).close()
+    assert main(["analyze", str(tmp_path / "sweep.h5")]) == 1
+    assert "is a sweep, and no trajectory" in capsys.readouterr().err

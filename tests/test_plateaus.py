@@ -94,3 +94,7 @@ def test_without_a_law_levels_are_mean_cosines(tmp_path):
     assert table.columns["start"].tolist() == [0.0, 10.0]
     assert table.columns["end"].tolist() == [9.0, 19.0]
     np.testing.assert_allclose(table.columns["mean_cosine"], [1 / 3, 1.0])
+
+
+def test_a_level_that_grows_like_an_exponential_has_no_plateau():
+    assert plateaus(TIMES, np.full(len(TIMES), 1), np.exp(TIMES / TIMES[-1] * 30.0)) == []

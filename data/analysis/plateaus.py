@@ -17,6 +17,7 @@ from .tree import ClusterTree, cluster_tree
 
 Array = NDArray[np.float64]
 TOLERANCE = 0.05  # of the range of levels over the whole trajectory
+GROWTH = 0.5  # of the size of a level that is larger than 1
 RATIO = 2.0  # of the depths of end and start
 SHARE = 0.1  # of the whole depth
 LARGEST = 4000  # tokens of which an energy that is not in the file is computed, frame by frame
@@ -53,7 +54,8 @@ def plateaus(
     times, clusters, levels : (frames,); levels are log E where there is an energy, else another measure of order
 
     A plateau is a run of at least three frames in which the number of clusters is the same and at least one, and the
-    levels stay within `tolerance` times their range over the whole trajectory; it must last: end >= ratio * start or
+    levels stay within `tolerance` times their range over the whole trajectory, and do not double;
+    it must last: end >= ratio * start or
     end - start >= share * (the whole depth). Of runs that overlap the one that lasts longest in log depth is taken
     first, then what lasts longest of the rest. A run that begins with the trajectory, where no ratio says anything,
     counts if what comes then, until the next plateau or the end, takes no longer than it did.
@@ -78,9 +80,11 @@ def plateaus(
             continue
         first, last = _longest_flat(levels[low : high + 1], clock[low : high + 1], room)
         first, last = low + first, low + last
-        if lasts(first, last):
+        here = levels[first : last + 1]
+        # of what grows like an exponential all but the last is flat beside the range of the run
+        if lasts(first, last) and np.ptp(here) <= GROWTH * max(1.0, np.abs(here).max()):
             why = "end" if last == len(times) - 1 else "level" if counted[last + 1] == counted[last] else "clusters"
-            level = float(levels[first : last + 1].mean())
+            level = float(here.mean())
             found.append(
                 Plateau(first, last, float(times[first]), float(times[last]), int(clusters[first]), level, why)
             )

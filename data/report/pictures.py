@@ -21,6 +21,7 @@ MOST_BYTES = 2_000_000  # of all pictures of a page
 SHRUNK = 2 / 3  # to which a picture is shown, fine enough for screens of twice the pixels
 COLOURS = 256  # of a picture, which take a third of the bytes
 ELSEWHERE = ("observables", "similarity", "ridge")  # charts of the page, or beside the tokens in the first figure
+MOST_LEAVES = 64  # of a tree
 LONG = ("lipschitz",)  # which would take longer than all the others
 PORTRAITS = ("circle", "sphere", "line", "plane", "components")  # of these the first that suits: the page has its own
 
@@ -72,6 +73,8 @@ def pictures_of(
     left_out: list[str] = []
     numbers = " ".join(_in_numbers(trajectory, choice, clusters))
     kinds = [kind for kind in kinds_for(trajectory, law_at or _unknown) if kind not in (*ELSEWHERE, *LONG)]
+    if len(choice.tokens) > MOST_LEAVES and "tree" in kinds:
+        kinds.remove("tree")  # taller than the page
     portraits = [kind for kind in kinds if kind in PORTRAITS]
     for kind in (kind for kind in kinds if kind not in portraits[1:]):
         caption = SHOWS.get(kind, kind.replace("_", " ").capitalize())
