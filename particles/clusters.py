@@ -5,17 +5,25 @@ Importing this module imports numba; `observables` does so when clusters or a di
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 BLOCK = 128  # points whose distances to one are computed side by side in vector registers
 LEAF = 64  # the same, of points that lie in one box
+MANY = 1000  # tokens from which on looking for boxes pays
 LOW_DIMENSION = 16  # up to which most boxes are far from a point; beyond, all are about equally near
 CHECK = 8  # coordinates between two looks at whether any of them can still be near
 ROUNDING = 1.0 - 1e-9  # by which a squared distance from a cell is lowered, so that it is one for sure
 # a sum may be reordered, so that it runs in vector registers; NaN keeps its meaning
 REORDER = {"reassoc", "contract"}
+
+
+def components_kernel(tokens: int, dimension: int) -> Callable[[NDArray, NDArray, float, NDArray], NDArray]:
+    """The quicker of the two below for replicas of so many tokens; that with boxes takes longer to compile."""
+    return components_in_boxes if dimension <= LOW_DIMENSION and tokens >= MANY else components
 
 
 @njit(cache=True, nogil=True)
@@ -28,30 +36,48 @@ def components(  # pragma: no cover
     labels    : (replicas, tokens) int64, written: components numbered by first appearance, -1 where left out
 
     Returns the number of components (replicas,). A flood fill: every token that is reached looks at those that are
-    not yet reached; in few dimensions these lie in boxes, most of which are too far to look inside.
+    not yet reached.
     """
-    replicas, tokens, dimension = positions.shape
-    counts = np.empty(replicas, np.int64)
-    points = np.empty((dimension, tokens), positions.dtype)
-    token = np.empty(tokens, np.int64)
-    first = np.empty(tokens, np.int64)
-    for replica in range(replicas):
-        own = replica if weights.shape[0] > 1 else 0
-        kept = 0
-        for i in range(tokens):
-            labels[replica, i] = -1
-            if weights[own, i] > 0.0:
-                token[kept] = i
-                for k in range(dimension):
-                    points[k, kept] = positions[replica, i, k]
-                kept += 1
-        if dimension <= LOW_DIMENSION and kept > BLOCK:
-            found = _flood_boxes(points, token, kept, limit, labels[replica])
-        else:
-            found = _flood(points, token, kept, limit, labels[replica])
-        _number_by_first_appearance(labels[replica], first[:found])
-        counts[replica] = found
+    counts = np.empty(positions.shape[0], np.int64)
+    points = np.empty((positions.shape[2], positions.shape[1]), positions.dtype)
+    token, first = np.empty(positions.shape[1], np.int64), np.empty(positions.shape[1], np.int64)
+    for replica in range(len(counts)):
+        kept = _collect(positions, weights, replica, points, token, labels)
+        counts[replica] = _flood(points, token, kept, limit, labels[replica])
+        _number_by_first_appearance(labels[replica], first[: counts[replica]])
     return counts
+
+
+@njit(cache=True, nogil=True)
+def components_in_boxes(  # pragma: no cover
+    positions: NDArray, weights: NDArray, limit: float, labels: NDArray
+) -> NDArray:
+    """As `components`; in few dimensions tokens lie in boxes, most of which are too far to look inside."""
+    counts = np.empty(positions.shape[0], np.int64)
+    points = np.empty((positions.shape[2], positions.shape[1]), positions.dtype)
+    token, first = np.empty(positions.shape[1], np.int64), np.empty(positions.shape[1], np.int64)
+    for replica in range(len(counts)):
+        kept = _collect(positions, weights, replica, points, token, labels)
+        counts[replica] = _flood_boxes(points, token, kept, limit, labels[replica])
+        _number_by_first_appearance(labels[replica], first[: counts[replica]])
+    return counts
+
+
+@njit(cache=True, nogil=True)
+def _collect(  # pragma: no cover
+    positions: NDArray, weights: NDArray, replica: int, points: NDArray, token: NDArray, labels: NDArray
+) -> int:
+    """Write the tokens of positive weight of a replica to `points` and their numbers to `token`; how many they are."""
+    own = replica if weights.shape[0] > 1 else 0
+    kept = 0
+    for i in range(positions.shape[1]):
+        labels[replica, i] = -1
+        if weights[own, i] > 0.0:
+            token[kept] = i
+            for k in range(positions.shape[2]):
+                points[k, kept] = positions[replica, i, k]
+            kept += 1
+    return kept
 
 
 @njit(cache=True, nogil=True)

@@ -268,7 +268,7 @@ def _statistics(
 
 
 def _components(ensemble: Ensemble, distance: float | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    from .clusters import components  # imports numba, which takes a while
+    from .clusters import components_kernel  # imports numba, which takes a while
 
     if distance is None:
         distance = default_cluster_distance(ensemble.space)
@@ -280,7 +280,8 @@ def _components(ensemble: Ensemble, distance: float | None) -> tuple[NDArray[np.
         # at half the circumference every token is near to every other, whatever the rounding of its length
         distance = chord if distance < 0.5 * np.pi * diameter else np.inf
     labels = np.empty(ensemble.positions.shape[:2], np.int64)
-    counts = components(*in_rows(ensemble), float(distance) ** 2, labels)
+    kernel = components_kernel(ensemble.tokens, ensemble.dimension)
+    counts = kernel(*in_rows(ensemble), float(distance) ** 2, labels)
     return counts, labels
 
 

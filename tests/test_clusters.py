@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 from attndyn.errors import InvalidInput
 from attndyn.particles import Ensemble, Euclidean, Sphere, observables
+from attndyn.particles.clusters import components, components_in_boxes
 from ensembles import circle, random_ensemble
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import cdist
+
+KERNELS = (components, components_in_boxes)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -107,3 +110,17 @@ def test_collapsed_tokens_cost_a_scan_and_not_all_pairs():
     start = time.perf_counter()
     assert observables.clusters(collapsed)[0] == 1
     assert time.perf_counter() - start < 2.0  # a scan takes milliseconds, the 2e10 pairs 10 s and more
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 3, 16])
+def test_both_kernels_find_the_same(dimension):
+    generator = np.random.default_rng(dimension)
+    for tokens in (1, 5, 200, 700):
+        x = generator.uniform(0.0, 1.0, (2, tokens, dimension))
+        weights = np.where(generator.random((2, tokens)) < 0.2, 0.0, 1.0)
+        weights[:, 0] = 1.0
+        labels = np.empty((2, 2, tokens), np.int64)
+        for limit in (1e-4, 0.05 * dimension, 9.0):
+            counts = [kernel(x, weights, limit, out) for kernel, out in zip(KERNELS, labels, strict=True)]
+            np.testing.assert_array_equal(*counts)
+            np.testing.assert_array_equal(*labels)
