@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .table import Table
 
-MOST_ROWS = 40  # of a table on a terminal
+MOST_ROWS = 20  # of a table on a terminal
 DIGITS = 6
 
 
