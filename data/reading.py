@@ -105,6 +105,9 @@ class Trajectory:
     def _read_frames(self) -> None:
         """Find the datasets that grow, and the number of frames that all of them hold."""
         file, path = self._file, self.path
+        # before the lengths, which a run that goes on may then have increased, but not the other way round
+        with opening.guard(path, layout.CHECKPOINT):
+            self.checkpoint: Slot | None = None if cut_off.is_cut_off(file) else latest(file)
         with opening.guard(path, layout.OBSERVABLES):
             observables = {name: layout.observable(name) for name in opening.group(file, layout.OBSERVABLES)}
             if wrong := [name for name in observables if not name.isidentifier()]:
@@ -128,8 +131,6 @@ class Trajectory:
         for name, value in values.items():
             with opening.guard(path, name):
                 opening.check_stored(value, frames)
-        with opening.guard(path, layout.CHECKPOINT):
-            self.checkpoint: Slot | None = None if cut_off.is_cut_off(file) else latest(file)
         rows: dict[str, h5py.Dataset | Rows] = {**values, **_with_tail(self.checkpoint, values, frames)}
         frames = min(frames + _behind(self.checkpoint, frames), *(len(value) for value in rows.values()))
 
