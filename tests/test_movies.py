@@ -333,6 +333,8 @@ def test_strings_without_a_glyph_and_odd_titles_are_filmed(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         attndyn.movie(run, tmp_path / "m.gif", **SMALL)
+    with Image.open(tmp_path / "m.gif") as image:
+        assert image.n_frames == SMALL["seconds"] * SMALL["fps"]
 
 
 # files

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -15,6 +13,7 @@ from numpy.typing import NDArray
 from ...particles import Ensemble
 from ...particles.block import Block, Law, attention_of
 from ...particles.observables import REGISTRY, measure
+from .in_order import in_order
 
 BLOCK_BYTES = 1 << 20  # of the positions of a block
 MOST_BYTES = 1 << 28  # of the positions of all blocks in work, as far as single frames are not larger
@@ -123,7 +122,7 @@ def observe(
     done = 0
     if progress is not None:
         progress(0, len(frames))
-    for block, part in _in_order(measuring, _blocks(trajectory, frames, read, law_at, workers), workers):
+    for block, part in in_order(measuring, _blocks(trajectory, frames, read, law_at, workers), workers):
         parts.append({name: values.reshape(len(block.laws), -1) for name, values in part.items()})
         done += len(block.laws)
         if progress is not None:
@@ -174,24 +173,3 @@ def _blocks(
         ensemble = base.at(trajectory.positions[index].reshape(-1, tokens, dimension), weights=of_frames)
         depths = trajectory.times[rows].tolist()
         yield _Block(ensemble, [None if law_at is None else law_at(depth) for depth in depths], depths)
-
-
-def _in_order(
-    work: Callable[[_Block], Values], blocks: Iterator[_Block], workers: int
-) -> Iterator[tuple[_Block, Values]]:
-    """Every block and what `work` makes of it, on threads; no more blocks are read than are in work, and one."""
-    if workers == 1:
-        for block in blocks:
-            yield block, work(block)
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[tuple[_Block, Future[Values]]] = deque()
-        try:
-            for block in blocks:
-                waiting.append((block, pool.submit(work, block)))
-                if len(waiting) > workers:
-                    yield waiting[0][0], waiting.popleft()[1].result()
-            while waiting:
-                yield waiting[0][0], waiting.popleft()[1].result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)

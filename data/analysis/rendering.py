@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..excerpt import evenly
 from .table import Table
 
 MOST_ROWS = 20  # of a table on a terminal
@@ -18,7 +19,7 @@ DIGITS = 6
 
 def as_text(table: Table, most_rows: int = MOST_ROWS) -> str:
     """Aligned columns with few digits, at most `most_rows` rows, evenly chosen, and what is to be said of them."""
-    shown = _evenly(len(table), most_rows)
+    shown = evenly(len(table), most_rows)
     columns = [[name, *_cells(values[shown])] for name, values in table.columns.items()]
     numeric = [np.asarray(values).dtype.kind in "biuf" for values in table.columns.values()]
     widths = [max(map(len, cells)) for cells in columns]
@@ -58,10 +59,6 @@ def plain(values: Any) -> Any:
     if isinstance(values, list | tuple):
         return [plain(value) for value in values]
     return None if isinstance(values, float) and not math.isfinite(values) else values
-
-
-def _evenly(count: int, most: int) -> NDArray[np.intp]:
-    return np.unique(np.linspace(0, max(count - 1, 0), min(count, most)).round().astype(np.intp))
 
 
 def _steering_nothing(text: str) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +11,7 @@ from numpy.typing import NDArray
 from ...particles.observables import cluster_labels, default_cluster_distance
 from ..excerpt import evenly
 from .ensembles import ensembles
+from .in_order import in_order
 from .subject import Subject
 from .table import Table
 
@@ -97,7 +96,10 @@ def cluster_tree(
     labels = np.empty((len(frames), trajectory.tokens), np.int32)
     changes: list[Change] = []
     each = ensembles(trajectory, frames, replica)
-    found = _in_order(lambda ensemble: cluster_labels(ensemble, distance)[0], each, threads)
+    from ...particles.backends.compiled.schedule import default_threads  # imports numba, which takes a while
+
+    label = lambda ensemble: cluster_labels(ensemble, distance)[0]  # noqa: E731
+    found = (labels for _, labels in in_order(label, each, threads or default_threads()))
     for row, (frame, groups) in enumerate(zip(frames.tolist(), found, strict=True)):
         if row == 0:
             labels[0] = _first_tokens(groups)
@@ -183,17 +185,3 @@ def _name(names: NDArray[np.int64], groups: NDArray[np.integer], before: Labels)
         own = np.flatnonzero((groups == group) & free)
         names[group] = own[0] if len(own) else np.flatnonzero(free)[0]
         free[names[group]] = False
-
-
-def _in_order(function: Any, values: Any, threads: int | None) -> Any:
-    """function(value) of each, in order, on some threads; at most a few values are held at a time."""
-    import os
-
-    threads = threads or os.cpu_count() or 1
-    with ThreadPoolExecutor(threads) as pool:
-        waiting: list[Any] = []
-        values = iter(values)
-        waiting.extend(pool.submit(function, value) for value in islice(values, 2 * threads))
-        while waiting:
-            yield waiting.pop(0).result()
-            waiting.extend(pool.submit(function, value) for value in islice(values, 1))
