@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .data.movies import movie
-    from .errors import AttndynError, InvalidInput, MissingExtra, TrajectoryError
+    from .errors import (
+        AttndynError,
+        ComputationFailed,
+        InvalidInput,
+        MissingExtra,
+        NoSuchFrame,
+        NoSuchName,
+        ScenarioError,
+        TrajectoryError,
+    )
     from .integrators import Solution, integrate
     from .particles import Attention, Block, Ensemble, Euclidean, FeedForward, Schedule, Space, Sphere
     from .scenarios.analysis import Findings, analyze
@@ -31,7 +40,16 @@ if TYPE_CHECKING:
 
 _HOME = {
     "data.movies": ("movie",),
-    "errors": ("AttndynError", "InvalidInput", "MissingExtra", "TrajectoryError"),
+    "errors": (
+        "AttndynError",
+        "ComputationFailed",
+        "InvalidInput",
+        "MissingExtra",
+        "NoSuchFrame",
+        "NoSuchName",
+        "ScenarioError",
+        "TrajectoryError",
+    ),
     "integrators": ("Solution", "integrate"),
     "particles": ("Attention", "Block", "Ensemble", "Euclidean", "FeedForward", "Schedule", "Space", "Sphere"),
     "scenarios.analysis": ("Findings", "analyze"),
@@ -51,13 +69,17 @@ __all__ = [
     "Attention",
     "AttndynError",
     "Block",
+    "ComputationFailed",
     "Ensemble",
     "Euclidean",
     "FeedForward",
     "Findings",
     "InvalidInput",
     "MissingExtra",
+    "NoSuchFrame",
+    "NoSuchName",
     "Scenario",
+    "ScenarioError",
     "Schedule",
     "Solution",
     "Space",

@@ -9,8 +9,26 @@ class InvalidInput(AttndynError, ValueError):
     """A value the user gave is not allowed; the message names it, what was given and what is allowed."""
 
 
+class ScenarioError(InvalidInput):
+    """A mistake in a scenario; the message is one line that names the key."""
+
+
+class NoSuchName(InvalidInput, KeyError):
+    """There is nothing of this name; the message says which names there are."""
+
+    __str__ = Exception.__str__  # that of a KeyError puts the message in quotes
+
+
+class NoSuchFrame(InvalidInput, IndexError):
+    """There is no frame of this number."""
+
+
+class ComputationFailed(AttndynError):
+    """What was asked for cannot be computed: a flow that runs to infinity, an iteration that does not converge."""
+
+
 class TrajectoryError(AttndynError):
-    """A file is not a trajectory this package can read, or cannot be written."""
+    """A file is not one that this package can read, or it cannot be written."""
 
 
 class MissingExtra(AttndynError, ImportError):

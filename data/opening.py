@@ -19,9 +19,11 @@ import h5py
 import numpy as np
 
 from ..errors import InvalidInput, TrajectoryError
+from ..logs import logger_of
 from .cut_off import is_cut_off, open_cut_off, physical_size, whole_length
 from .layout import MEBIBYTE, partial_path
 
+LOG = logger_of(__name__)
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}  # those that h5py has without plug-ins
 LARGEST_CHUNK = 256 * MEBIBYTE
@@ -44,6 +46,7 @@ def open_file(path: Path) -> h5py.File:
             raise TrajectoryError(f"{path} is not an HDF5 file, so no trajectory")
         # the twelfth byte of a version 3 superblock: 1 open for writing, 4 by a writer that lets others read
         being_written = head[11] if len(head) == 12 and head[8] >= 3 else 0
+        LOG.debug("%s: opened for reading%s", path, ", while it is written" if being_written else "")
         whole = whole_length(path)
         if whole is not None:
             return open_cut_off(path, whole)

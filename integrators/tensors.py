@@ -61,8 +61,9 @@ class Tensors:
         rtol: float,
     ) -> float:
         """See `stages.error_norm`."""
-        scale = atol + rtol * torch.maximum(_squares(x), _squares(moved)).sqrt()
-        sums = [(_squares(h * _weighted(slopes, error)) / scale**2).sum(dim=1)]
+        largest = torch.maximum(_squares(x), _squares(moved))
+        scale = atol + rtol * largest.sqrt()
+        sums = [((_squares(h * _weighted(slopes, error)) + (largest - largest)) / scale**2).sum(dim=1)]
         if low.size:
             sums.append((_squares(h * _weighted(slopes, low)) / scale**2).sum(dim=1))
         count = torch.full_like(sums[0], x.shape[1])

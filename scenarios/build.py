@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InvalidInput
+from ..errors import InvalidInput, ScenarioError
 from ..integrators import events
 from ..particles import Attention, Ensemble, Euclidean, Space, Sphere
 from ..particles.block import Law, check_start, in_layer
@@ -25,7 +25,7 @@ from ..particles.schedule import Schedule
 from ..particles.weighting import Weighting
 from ..particles.weights import draw
 from .block_build import with_block
-from .mistakes import ScenarioError, blaming
+from .mistakes import blaming
 from .numbers import numbers, vector
 from .parts import REGISTRIES, make
 from .schedule import depths_of

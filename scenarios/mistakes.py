@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InvalidInput
+from ..errors import InvalidInput, ScenarioError
 from . import toml
 
 if TYPE_CHECKING:
@@ -33,10 +33,6 @@ TYPES = {
     "too_short": "at least {min_length} long",
     "int_parsing_size": "a whole number of reasonable size",
 }
-
-
-class ScenarioError(InvalidInput):
-    """A mistake in a scenario; the message is one line that names the key."""
 
 
 @contextmanager

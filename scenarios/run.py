@@ -172,7 +172,9 @@ def write_frames(
         # tokens in several processes are not gathered for a checkpoint
         watch = Watch(writer, called, limit) if engine.processes == 1 else None
         solution = follow(plan, engine, keep, progress, note, watch, resume)
-        writer().finish(solution.status, solution.statistics.as_dict() | solution.record)
+        failure = solution.failure
+        status = solution.status if failure is None else f"failed: {failure.told(plan.strings)}"
+        writer().finish(status, solution.statistics.as_dict() | solution.record)
 
 
 def arrays_of(scenario: Scenario) -> dict[ArrayName, NDArray[np.float64]]:

@@ -13,14 +13,14 @@ from typing import Any, Self
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from ..errors import InvalidInput
+from ..errors import InvalidInput, ScenarioError
 from ..integrators import METHODS, method_of
 from ..integrators.brownian import SLACK, halvings
 from . import toml
 from .block import BlockSection, wrong_block
 from .files import LIBRARY, locate, source
 from .limits.keys import LimitSection
-from .mistakes import ScenarioError, explain
+from .mistakes import explain
 from .overrides import merge
 from .parts import word
 from .schedule import wrong_schedule

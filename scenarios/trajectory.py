@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..data import reading
+from ..errors import ScenarioError
 from ..particles.block import Law
-from .mistakes import ScenarioError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

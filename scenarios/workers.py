@@ -21,8 +21,10 @@ from typing import Any
 
 from ..errors import InvalidInput, MissingExtra, TrajectoryError
 from ..interrupts import noted
+from ..logs import logger_of
 from .points import failure
 
+LOG = logger_of(__name__)
 Compute = Callable[[Any, Any], Any]
 Points = Iterable[tuple[int, Any]]
 Outcomes = Generator[tuple[int, Any], None, None]
@@ -101,6 +103,7 @@ def on_cluster(compute: Compute, study: Any, points: Points, address: str) -> Ou
                 outcome = future.result()
             except KilledWorker as error:
                 lost[number] = lost.get(number, 0) + 1
+                LOG.warning("point %d was lost by the cluster, for the %d. time", number, lost[number])
                 if lost[number] <= LOST:
                     again = submit(number, changes_of[number])
                     numbers[again] = number

@@ -5,6 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 from attndyn import Attention, Ensemble, Sphere
+from attndyn.errors import ScenarioError
 from attndyn.integrators import integrate
 from attndyn.particles.backends import Engine
 from attndyn.particles.wasserstein import wasserstein
@@ -13,7 +14,6 @@ from attndyn.scenarios.limits import perturbation
 from attndyn.scenarios.limits.changes import changed as perturbed
 from attndyn.scenarios.limits.changes import steepest, swaps, worst
 from attndyn.scenarios.limits.study import limit, of_kind
-from attndyn.scenarios.mistakes import ScenarioError
 from attndyn.scenarios.schema import load
 
 BASE = "sphere-perturbation"

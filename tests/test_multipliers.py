@@ -5,13 +5,12 @@ from dataclasses import replace
 import attndyn
 import numpy as np
 import pytest
-from attndyn.errors import InvalidInput
+from attndyn.errors import InvalidInput, ScenarioError
 from attndyn.integrators import integrate
 from attndyn.particles import Attention, Block, Ensemble, Euclidean, FeedForward, Sphere, masks, normalisations
 from attndyn.particles.multipliers import LAWS, LEAST, MOST, Multipliers, weibull_exponent
 from attndyn.particles.observables import attention_entropy, energy
 from attndyn.scenarios.build import build
-from attndyn.scenarios.mistakes import ScenarioError
 from attndyn.scenarios.schema import Scenario
 from scipy import special, stats
 

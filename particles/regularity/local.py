@@ -59,7 +59,7 @@ def local_constant(
                 `seed` of its start
     engine    : as for `jacobian`
 
-    Raises InvalidInput as `jacobian`, and AttndynError where the iteration does not converge.
+    Raises InvalidInput as `jacobian`, and ComputationFailed where the iteration does not converge.
     """
     return _measured(law, ensemble, norm, of, tolerance, seed, engine, one_sided=False)
 
@@ -162,7 +162,7 @@ class _Operator:
         """The extreme value, its left and its right vector, (tokens, dimension)."""
         from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
-        from ...errors import AttndynError
+        from ...errors import ComputationFailed
 
         size = int(np.prod(self._shape))
         start = self._tangent(np.random.default_rng(seed).standard_normal(self._shape)).ravel()
@@ -177,7 +177,7 @@ class _Operator:
                 square = LinearOperator((size, size), matvec=moved, dtype=np.float64)
             values, vectors = eigsh(square, k=1, which="LA", v0=start, tol=tolerance)
         except ArpackNoConvergence as error:
-            raise AttndynError(f"the local constant was not found to {tolerance:g}: {error}") from error
+            raise ComputationFailed(f"the local constant was not found to {tolerance:g}: {error}") from error
         right = vectors[:, 0].reshape(self._shape)
         if one_sided:
             return float(values[0]), right[0], right[0]
