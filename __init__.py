@@ -71,6 +71,7 @@ __all__ = [
     "__version__",
     "analyze",
     "compare",
+    "import_model",
     "integrate",
     "limit",
     "load",

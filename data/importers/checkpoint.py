@@ -1,4 +1,4 @@
-"""Where a checkpoint is: a folder of this machine, or a name on the Hugging Face hub, of which the needed files are had."""
+"""Where a checkpoint is: a folder, or a name on the Hugging Face hub, of which the needed files are fetched."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def _refuse_pickle(folder: Path, files: list[Path]) -> None:
     pickled = next((file.name for file in files if file.suffix.lower() in PICKLES), None)
     if pickled is not None:
         raise InvalidInput(
-            f"{folder / pickled} is a pickle file, which can run code and is never read; {SINGLE} is. To convert it, if "
-            f"you trust it: {CONVERT.format(folder)}"
+            f"{folder / pickled} is a pickle file, which can run code and is never read; {SINGLE} is. To convert it, "
+            f"if you trust it: {CONVERT.format(folder)}"
         )
 
 

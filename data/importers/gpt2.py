@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from .config import Config
@@ -49,9 +51,9 @@ def _embedding(read: Read, ids: Ids, types: Ids) -> Array:
 def _layer(at: str, d: int, hidden: int) -> dict[str, Part]:
     parts: dict[str, Part] = {}
     for third, name in enumerate(("query", "key", "value")):  # side by side in one tensor
-        own = slice(third * d, (third + 1) * d)
-        parts[name] = Part(f"{at}attn.c_attn.weight", (d, 3 * d), lambda w, own=own: w[:, own].T)
-        parts[f"{name}_bias"] = Part(f"{at}attn.c_attn.bias", (3 * d,), lambda b, own=own: b[own])
+        own = partial(_columns, first=third * d, past=(third + 1) * d)
+        parts[name] = Part(f"{at}attn.c_attn.weight", (d, 3 * d), own)
+        parts[f"{name}_bias"] = Part(f"{at}attn.c_attn.bias", (3 * d,), own)
     return (
         parts
         | _conv1d(f"{at}attn.c_proj", d, d, "output")
@@ -60,6 +62,11 @@ def _layer(at: str, d: int, hidden: int) -> dict[str, Part]:
         | _conv1d(f"{at}mlp.c_proj", d, hidden, "outer")
         | layer_norm(f"{at}ln_2", d, "norm_gain", "norm_bias")
     )
+
+
+def _columns(x: Array, first: int, past: int) -> Array:
+    """Some columns as rows, or some numbers of a bias."""
+    return x[..., first:past].T
 
 
 def _conv1d(tensor: str, rows: int, columns: int, key: str) -> dict[str, Part]:

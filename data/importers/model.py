@@ -1,4 +1,4 @@
-"""A transformer as its configuration describes it: which tensors become which arrays of a scenario. Nothing is read yet."""
+"""A transformer as its configuration describes it: which tensors become which arrays of a scenario. Nothing is read."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Model:
 
 
 def linear(tensor: str, rows: int, columns: int, key: str, bias_key: str | None) -> dict[str, Part]:
-    """The parts of a map y = W x + b as torch keeps it: `tensor`.weight (rows, columns) and, with a key, `tensor`.bias."""
+    """The parts of a map y = W x + b as torch keeps it: weight (rows, columns) and, with a key, bias (rows,)."""
     parts = {key: Part(f"{tensor}.weight", (rows, columns))}
     if bias_key is not None:
         parts[bias_key] = Part(f"{tensor}.bias", (rows,))

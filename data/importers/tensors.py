@@ -1,7 +1,7 @@
 """The tensors of a checkpoint in safetensors files: read here, never by pickle.
 
-Such a file is the length of its header (8 bytes), the header (JSON: name, type, shape and place of each tensor), and the
-numbers. A header may be anybody's: every claim is held against the file's length before a number is read.
+Such a file is the length of its header (8 bytes), the header (JSON: name, type, shape and place of each tensor), and
+the numbers. A header may be anybody's: every claim is held against the file's length before a number is read.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,38 @@ DEEPER = 10  # times the depth of the model, where a scenario goes on beyond it
 FINE = 16  # steps of a layer, where it is divided
 ATTENTION = ("query", "key", "value", "output", "query_bias", "key_bias", "value_bias", "output_bias")
 NORMALISER = ("gain", "bias")
+FORMULAS = {"add-norm": "n(x + B(x))", "pre": "x + B(n(x))"}
+
+# what a file is for, and what one sees
+THE_MODEL = """
+The model itself: {n} layers of step 1, one frame after each, the first after the embedding layer. Frame k is the
+model's own hidden state after layer k, within rounding."""
+READOUT = """
+What the model does to its tokens after the last layer is in [readout]; it moves no token."""
+SHARED = """
+One layer's weights shared at every depth, as ALBERT does, {times} times as deep as the model. Another layer:
+--set depth.layer=K, K from 0 to {last}. Thinner layers to the same depth: depth.step = 0.5 and twice the layers. One
+sees whether this layer alone gathers the tokens, into how many clusters, and how fast."""
+CYCLED = """
+A looped network: after the last layer the first one again, {times} times around. One sees whether what the first turn
+does to the tokens goes on, or whether they come to move in a circle."""
+INTERPOLATED = """
+A network of the model's depth with {fine} thin layers for each of its own, and weights interpolated between one layer
+and the next. One sees how far the model is from a flow whose weights change slowly: were it one, this would end near
+where the model ends. Finer: depth.layers and 1 / depth.step times 4."""
+FLOW = """
+The limit of infinitely many, infinitely thin layers: an ordinary differential equation, with the weights of layer k
+from depth k to k + 1. One sees what of the model comes from its steps being long: attndyn compare, with the trajectory of
+scenario.toml."""
+FIXED_POINT = """
+attndyn limit fixed-point.toml: one layer iterated until nothing moves, by itself (Picard) and by Anderson acceleration,
+from this text and from a random start."""
+TWO_STARTS = """
+One sees the residual over iterations, and whether the two starts come to the same end."""
+NO_FIXED_POINT = """
+A layer of this norm adds to its tokens and need not have a fixed point: one sees whether the residual falls at all."""
+GROWING = """
+Tokens of this norm grow as they go: their directions, mean_cosine, tell more than their distances."""
 
 
 @dataclass(frozen=True)
@@ -42,80 +74,56 @@ class Way:
     title: str
     comment: str
     depth: Mapping[str, Any]
-    save: Mapping[str, Any]
+    save: Mapping[str, Any] = field(default_factory=dict)
     limit: Mapping[str, Any] | None = None
 
 
 def ways(model: Model) -> dict[str, Way]:
     """The scenarios that are written, by the names of their files."""
-    n, middle, times = model.layers, len(model.stack) // 2, list(map(float, range(model.layers)))
+    n, middle, nodes = model.layers, len(model.stack) // 2, [float(k) for k in range(model.layers)]
     adds = model.block["norm"] == "add-norm"
-    grow = "" if adds else " Tokens of this norm grow as they go; directions tell more than distances."
+    one = {"weights": "shared", "layer": middle, "layers": DEEPER * n, "step": 1.0}
+    between = {"kind": "interpolated", "depths": nodes}
+    turns = {"kind": "piecewise", "depths": nodes}
     return {
         "scenario.toml": Way(
             f"its {n} layers",
-            f"The model itself: {n} layers of step 1, one frame after each, the first after the embedding layer. Frame k "
-            "is the model's own hidden state after layer k, within rounding."
-            + ("" if not model.readout else " What comes after the last layer is in [readout]; it moves no token."),
+            THE_MODEL.format(n=n) + (READOUT if model.readout else ""),
             {"weights": "independent", "layers": n, "step": 1.0},
-            {},
         ),
         "shared.toml": Way(
             f"its layer {middle} at every depth",
-            f"One layer's weights shared at every depth, as ALBERT does, {DEEPER} times as deep as the model. "
-            f"Another layer: --set depth.layer=K, K from 0 to {len(model.stack) - 1}. A finer network of the same depth: "
-            "--set depth.step=0.5 with twice the layers. One sees whether this layer alone gathers the tokens, into how "
-            f"many clusters, and how fast.{grow}",
-            {"weights": "shared", "layer": middle, "layers": DEEPER * n, "step": 1.0},
-            {},
+            SHARED.format(times=DEEPER, last=len(model.stack) - 1) + ("" if adds else GROWING),
+            one,
         ),
         "cycled.toml": Way(
             "its layers in turn, again and again",
-            f"A looped network: after the last layer the first one again, {DEEPER} times around. One sees whether what "
-            f"the first turn does to the tokens goes on, or whether they come to move in a circle.{grow}",
+            CYCLED.format(times=DEEPER) + ("" if adds else GROWING),
             {"weights": "independent", "layers": DEEPER * n, "step": 1.0},
-            {},
         ),
         "interpolated.toml": Way(
             "weights interpolated between its layers",
-            f"A network of the model's depth in {FINE} thinner layers for each of its own, with weights interpolated "
-            "between one layer and the next. One sees how far the model is from a flow: were it one, this would end near "
-            f"where the model ends. Finer: depth.layers and 1 / depth.step times 4.{grow}",
-            {
-                "weights": "schedule",
-                "schedule": {"kind": "interpolated", "depths": times},
-                "layers": FINE * n,
-                "step": 1.0 / FINE,
-            },
+            INTERPOLATED.format(fine=FINE),
+            {"weights": "schedule", "schedule": between, "layers": FINE * n, "step": 1.0 / FINE},
             {"every": 0.25},
         ),
         "flow.toml": Way(
             "the flow of its layers",
-            "The limit of infinitely many, infinitely thin layers: an ordinary differential equation, whose weights are "
-            "those of layer k from depth k to k + 1. Compare with scenario.toml: attndyn compare. One sees what of the "
-            f"model is the effect of its steps being long.{grow}",
-            {
-                "weights": "schedule",
-                "schedule": {"kind": "piecewise", "depths": times},
-                "time": float(n),
-                "rtol": 1e-6,
-                "atol": 1e-6,
-            },
-            {"every": 0.1},
+            FLOW,
+            {"weights": "schedule", "schedule": turns, "time": float(n), "rtol": 1e-6, "atol": 1e-6},
+            {"every": 0.125},
         ),
         "fixed-point.toml": Way(
             f"its layer {middle} without end",
-            f"attndyn limit fixed-point.toml: one layer iterated until nothing moves, by itself (Picard) and by Anderson "
-            "acceleration, from this text and from a random start. "
-            + (
-                "One sees the residual over iterations, and whether two starts come to the same end."
-                if adds
-                else "A layer of this norm adds to its tokens without bound, so that most have no fixed point: one sees "
-                "the residual stay, and where it does not, where the tokens came to rest."
-            ),
-            {"weights": "shared", "layer": middle, "layers": DEEPER * n, "step": 1.0},
-            {},
-            {"kind": "fixed-point", "methods": ["picard", "anderson"], "starts": 2, "most": 500, "tolerance": 1e-8},
+            FIXED_POINT + (TWO_STARTS if adds else NO_FIXED_POINT),
+            one,
+            limit={
+                "kind": "fixed-point",
+                "methods": ["picard", "anderson"],
+                "starts": 2,
+                "most": 500,
+                "tolerance": 1e-8,
+            },
         ),
     }
 
@@ -140,7 +148,7 @@ def _sections(model: Model, told: Told, way: Way) -> Iterator[tuple[str, Keys]]:
     parts = model.stack[0]
     count = len(model.stack)
     yield "tokens", {
-        "initial": ({"law": "file", **_array("positions")}, f"  # the embedding layer's output, {model.dimension} components"),
+        "initial": ({"law": "file", **_array("positions")}, "  # the output of the embedding layer"),
         "strings": (_array("tokens"), ""),
         "dtype": (told.dtype, "  # float32 is about twice as fast"),
     }  # fmt: skip
@@ -154,8 +162,7 @@ def _sections(model: Model, told: Told, way: Way) -> Iterator[tuple[str, Keys]]:
         "query": f"  # a stack: one for each of {count} layers, as all arrays below",
     }
     yield "attention", _noted(plain | {key: _array(key) for key in ATTENTION if key in parts}, notes)
-    norm = {"add-norm": "  # x <- n(x + B(x)) for attention and feed-forward map B in turn",
-            "pre": "  # x <- x + B(n(x)) for attention and feed-forward map B in turn"}[model.block["norm"]]  # fmt: skip
+    norm = "  # for attention and feed-forward map B in turn, x <- " + FORMULAS[model.block["norm"]]
     block = dict(model.block) | {key: _array(key) for key in NORMALISER if key in parts}
     yield "block", _noted(block, {"norm": norm, "gain": "  # of the normalisation that belongs to the attention"})
     feed = {key: _array(key) for key in parts if key not in (*ATTENTION, *NORMALISER)}
