@@ -45,7 +45,7 @@ def test_the_velocity_is_the_formula(norm, feed, backend):
 
 @backends
 @pytest.mark.parametrize("normaliser", NORMALISERS)
-@pytest.mark.parametrize("norm", ["pre", "peri"])
+@pytest.mark.parametrize("norm", ["pre", "peri", "add-norm"])
 def test_the_velocity_with_any_normaliser(norm, normaliser, backend):
     x = tokens(norm)
     block = block_of(norm, normaliser=NORMALISERS[normaliser])
