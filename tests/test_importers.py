@@ -130,7 +130,7 @@ def test_all_scenarios_that_are_written_go(saved, tmp_path, name):
             assert trajectory.status == "finished", file
             assert np.isfinite(trajectory.positions[-1]).all()
     study = attndyn.load(found.folder / "fixed-point.toml").override({"limit.most": 5, "limit.starts": 1})
-    with attndyn.limit(study, tmp_path / "fixed.h5") as result:
+    with attndyn.limit(study, out=tmp_path / "fixed.h5") as result:
         assert len(result.summary()) > 0
 
 
