@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .data.importers import import_model
     from .data.movies import movie
     from .errors import (
         AttndynError,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOME = {
+    "data.importers": ("import_model",),
     "data.movies": ("movie",),
     "errors": (
         "AttndynError",
@@ -90,6 +92,7 @@ __all__ = [
     "__version__",
     "analyze",
     "compare",
+    "import_model",
     "integrate",
     "limit",
     "load",

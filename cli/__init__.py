@@ -21,6 +21,7 @@ from ..errors import AttndynError, InvalidInput, MissingExtra
 from ..logs import LEVELS, shown
 from .analyze import analyze
 from .compare import compare
+from .import_model import import_model
 from .library import check, list_scenarios, schema, show
 from .limit import limit
 from .look import info, plot
@@ -46,6 +47,7 @@ COMMANDS: dict[str, Callable[..., None]] = {  # in the order of the help
     "list": list_scenarios,
     "show": show,
     "check": check,
+    "import-model": import_model,
     "run": run,
     "resume": resume,
     "sweep": sweep,
