@@ -21,6 +21,7 @@ import numpy as np
 from ..errors import InvalidInput, TrajectoryError
 from .cut_off import is_cut_off, open_cut_off, physical_size, whole_length
 from .layout import MEBIBYTE, partial_path
+from .live import open_live
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}  # those that h5py has without plug-ins
@@ -48,7 +49,9 @@ def open_file(path: Path) -> h5py.File:
         if whole is not None:
             return open_cut_off(path, whole)
         try:
-            return h5py.File(path, "r", swmr=bool(being_written & 4), rdcc_nbytes=CHUNK_CACHE)
+            if being_written & 4:
+                return open_live(path, CHUNK_CACHE)
+            return h5py.File(path, "r", rdcc_nbytes=CHUNK_CACHE)
         except OSError as error:
             if not being_written:
                 raise

@@ -50,7 +50,7 @@ LAWS = [
     *BASES.values(),
     TOKENS | {"attention.heads": 3, "attention.value": {"law": "orthogonal", "scale": 2.0, "seed": 3}, "attention.rotary": 100.0,
               "attention.head_dimension": 2, "attention.output": {"law": "gaussian"}},
-    TOKENS | {"attention.mask": {"law": "window", "width": 2}, "attention.score": {"law": "angle"}},
+    TOKENS | {"attention.mask": {"law": "window", "width": 2}, "attention.score": "cosine"},
     TOKENS | {"depth.weights": "schedule", "attention.key": {"law": "symmetric"}, "depth.schedule": {"kind": "ornstein-uhlenbeck", "correlation": 0.5}},
     TOKENS | {"depth.layers": 10, "attention.multipliers": {"law": "lognormal", "variation": 0.5}, "depth.time": None, "save.every": None},
     TOKENS | {"save.times": {"law": "log", "first": 0.1, "count": 5}, "save.stop": {"clusters": 1, "drift": 1e-3}, "save.every": None},
