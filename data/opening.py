@@ -18,7 +18,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ..errors import InvalidInput, TrajectoryError
+from ..errors import InvalidInput, TrajectoryError, printable
 from .cut_off import is_cut_off, open_cut_off, physical_size, whole_length
 from .layout import MEBIBYTE, partial_path
 from .live import open_live
@@ -27,6 +27,7 @@ SIGNATURE = b"\x89HDF\r\n\x1a\n"
 FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}  # those that h5py has without plug-ins
 LARGEST_CHUNK = 256 * MEBIBYTE
 LARGEST_ATTRIBUTE = 4096
+LONGEST_MESSAGE = 1000  # characters of what a file made somebody say
 LARGEST_INFLATION = 1100  # gzip shrinks by 1032 at most; a file that claims more is a trap
 CHUNK_CACHE = 8 * MEBIBYTE  # holds the chunk of a small system, so that reading frame by frame stays fast
 
@@ -76,7 +77,8 @@ def guard(path: Path, name: str, trouble: str = "cannot be read") -> Iterator[No
     try:
         yield
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError, OverflowError) as error:
-        raise TrajectoryError(f"{path}: {name} {trouble}: {str(error) or type(error).__name__}") from error
+        what = printable(str(error) or type(error).__name__)
+        raise TrajectoryError(f"{path}: {name} {trouble}: {what[:LONGEST_MESSAGE]}") from error
 
 
 def dataset(file: h5py.File, name: str, kinds: str, ranks: tuple[int, ...]) -> h5py.Dataset:

@@ -28,6 +28,7 @@ from .block_build import with_block
 from .mistakes import ScenarioError, blaming
 from .numbers import numbers, vector
 from .parts import REGISTRIES, make
+from .room import check_laws, check_tokens
 from .schedule import depths_of
 from .schedule_build import scheduled
 from .schema import Scenario
@@ -126,6 +127,7 @@ def build(scenario: Scenario) -> Plan:
     layers = range(len(depths_of(scenario.depth)) if changing else 1)
     if scenario.depth.weights == "independent":
         layers = range(scenario.depth.layers or 1)
+    check_laws(scenario, len(layers), ensemble.dimension)
     fixed = {name: _bias(scenario, name) for name in BIASES}
     laws = [with_block(scenario, _law(scenario, ensemble, layer, fixed), ensemble.space, layer) for layer in layers]
     schedule = scheduled(scenario, laws) if changing else None
@@ -152,6 +154,7 @@ def _ensemble(scenario: Scenario) -> Ensemble:
             positions = positions if scenario.files.retracted else space.retract(positions)
             positions = positions.astype(tokens.dtype)
         else:
+            check_tokens(scenario, scenario.count, space.dimension)
             positions = Ensemble.draw(
                 tokens.initial.law,
                 space,

@@ -12,25 +12,33 @@ import math
 import os
 import random
 import resource
+import select
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 import traceback
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import attndyn
 import numpy as np
 from attndyn.data.verifying import verified
-from attndyn.errors import AttndynError
+from attndyn.errors import AttndynError, printable
+from attndyn.scenarios import room
 from attndyn.scenarios.build import build
 from attndyn.scenarios.files import LIBRARY
+from attndyn.scenarios.schedule import depths_of
 from attndyn.scenarios.results import described, drawn
 from attndyn.scenarios.summary import summary
 from mutations import SECRET, damaged, misspelt
 
 MEBIBYTE = 2**20
+STARTING = 120.0  # seconds until a process has begun
 ROOM = 1024 * MEBIBYTE  # of address space beyond what Python and its libraries take
 TOKENS = {"tokens.count": 5, "depth.time": 1.0, "save.every": 0.1}
 BASES = {
@@ -131,7 +139,7 @@ class Attempts:
         except AttndynError as error:
             if _memory(error):
                 raise RuntimeError(f"{name}: memory was asked for that there is not: {error}") from error
-            if not str(error) or len(str(error)) > 4000:
+            if not str(error) or len(str(error)) > 4000 or printable(str(error)) != str(error):
                 raise RuntimeError(f"{name}: no sentence: {str(error)[:200]!r}") from error
             self.refused.append(f"{name}: {' '.join(str(error).split())[:200]}")
         except Exception as error:
@@ -202,7 +210,7 @@ def _use_trajectory(attempt, trajectory, rng):
     if rng.random() < 0.1:
         attempt("xarray", lambda: trajectory.to_xarray())
         attempt("dataframe", lambda: trajectory.to_dataframe())
-    if rng.random() < 0.1:
+    if rng.random() < 0.01:
         attempt("notebook", trajectory._repr_html_)
     if rng.random() < 0.1:
         attempt("analyze", attndyn.analyze, trajectory, rng.choice((["mean_inner_product"], ["tree"], ["radius", "clusters"])), threads=1, keep=False)
@@ -250,7 +258,7 @@ def use_scenario(path, rng):
     if scenario is None:
         return False, attempt.refused
     attempt("text", lambda: attndyn.Scenario.parse(scenario.text, folder=path.parent))
-    plan = attempt("build", build, scenario)
+    plan = attempt("build", build, scenario) if _modest(scenario) else attempt("size", refused_for_its_size, scenario)
     if plan is None:
         return False, attempt.refused
     attempt("check", summary, plan)
@@ -258,6 +266,23 @@ def use_scenario(path, rng):
         backend = "numba" if rng.random() < COMPILED else "reference"
         attempt("run", _run, scenario, path.with_name("out.h5"), backend)
     return True, attempt.refused
+
+
+def _modest(scenario):
+    """Whether building takes a moment; what is larger, and yet has room, would be built by who asks for it."""
+    layers = scenario.depth.layers if scenario.depth.weights == "independent" else 1
+    return scenario.tokens.replicas <= 10_000 and layers <= 1000 and _schedule(scenario) <= 1000
+
+
+def _schedule(scenario):
+    return len(depths_of(scenario.depth)) if scenario.depth.weights == "schedule" else 1
+
+
+def refused_for_its_size(scenario):
+    """Only the question whether there is room: before any is taken."""
+    if scenario.count and scenario.dimension:
+        room.check_tokens(scenario, scenario.count, scenario.dimension)
+    room.check_laws(scenario, scenario.depth.layers or _schedule(scenario), scenario.dimension or 1)
 
 
 COMPILED = 0.0
@@ -301,19 +326,121 @@ def work(kind, seeds, folder, bases):
     _limit_memory()
     for seed in seeds:
         print(json.dumps({"begun": seed}), flush=True)
+        began, before = time.perf_counter(), _peak()
         try:
             opened, refused, how = case(kind, seed, folder, bases)
             told = {"opened": opened, "refused": refused, "how": how}
         except BaseException:
             told = {"error": traceback.format_exc()[-6000:]}
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        print(json.dumps({"done": seed, "peak": peak} | told), flush=True)
+        told |= {"seconds": time.perf_counter() - began, "peak": _peak(), "more": _peak() - before}
+        print(json.dumps({"done": seed} | told), flush=True)
+
+
+def _peak():
+    """The most memory that this process has had, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _bases(kind, folder):
+    if kind == "scenarios":
+        return scenario_texts(folder)
+    made = ("case", "resumed", "out")
+    return sorted(path.name for path in folder.glob("*.h5") if not path.name.startswith(made))
 
 
 def _limit_memory():
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() if Path("/proc/self/statm").exists() else 4 * 2**30
     resource.setrlimit(resource.RLIMIT_AS, (used + ROOM, used + ROOM))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+# Many seeds, in processes that may die
+
+
+@dataclass
+class Campaign:
+    """What came of the cases of some seeds.
+
+    rows   : of the cases that came to an end, as `work` tells them
+    failed : seed -> what should not have come of it
+    """
+
+    rows: list
+    failed: dict
+
+
+def campaign(kind, seeds, folder, processes=2, patience=20.0):
+    """Run the cases of these seeds; each has so many seconds, in a process whose memory is bounded."""
+    parts = [list(seeds)[k::processes] for k in range(processes)]
+    with ThreadPoolExecutor(processes) as pool:
+        found = list(pool.map(lambda k: _share(kind, parts[k], folder, folder / f"part{k}", patience), range(processes)))
+    return Campaign([row for part in found for row in part.rows], {seed: why for part in found for seed, why in part.failed.items()})
+
+
+def _share(kind, seeds, bases, folder, patience):
+    """One process after the other until all seeds have been tried: it goes on behind the one that ended the last."""
+    shutil.copytree(bases, folder, ignore=shutil.ignore_patterns("part*"), dirs_exist_ok=True)
+    rows, failed, left = [], {}, list(seeds)
+    while left:
+        with _Worker(kind, left, folder) as worker:
+            begun = None
+            while (line := worker.line(STARTING if begun is None else patience)) is not None:
+                if "begun" in line:
+                    begun = line["begun"]
+                else:
+                    left.remove(line["done"])
+                    (failed.__setitem__(begun, line["error"]) if "error" in line else rows.append(line))
+            if left:
+                failed[begun] = worker.end(patience)
+                if begun is None:
+                    raise RuntimeError(f"no case was begun: {failed[begun]}")
+                left.remove(begun)
+    return Campaign(rows, failed)
+
+
+class _Worker:
+    """A process that runs `work`, and its lines."""
+
+    def __init__(self, kind, seeds, folder):
+        self.told = (folder / "stderr").open("w+")
+        command = [sys.executable, "-X", "faulthandler", __file__, "these", kind, str(folder)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.told)
+        self.process.stdin.write(" ".join(map(str, seeds)).encode())
+        self.process.stdin.close()
+        self.rest = b""
+
+    def line(self, patience):
+        """The next line; None where there is none within so many seconds, or at all."""
+        while b"\n" not in self.rest:
+            if not select.select([self.process.stdout], [], [], patience)[0]:
+                return None
+            part = os.read(self.process.stdout.fileno(), 1 << 16)
+            if not part:
+                return None
+            self.rest += part
+        line, _, self.rest = self.rest.partition(b"\n")
+        return json.loads(line)
+
+    def end(self, patience):
+        """How it ended before its time, in words."""
+        try:
+            status = self.process.wait(1.0)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGABRT)  # of which faulthandler says where it was
+            self.process.wait()
+            status = f"nothing for {patience} seconds"
+        self.told.seek(0)
+        where = self.told.read().partition("Extension modules")[0]
+        return f"the process ended with {status}: {where[-3000:]}"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+        self.told.close()
 
 
 def main(words):
@@ -324,16 +451,18 @@ def main(words):
         folder, name = Path(words[0]), words[1]
         _interrupted(_scenario(folder, name, BASES[name]), folder / f"{name}-killed.h5", kill=True)
         return
+    if kind == "these":
+        kind, folder = words[0], Path(words[1])
+        os.chdir(folder)
+        work(kind, map(int, sys.stdin.read().split()), folder, _bases(kind, folder))
+        return
     first, count, *rest = [*words, "1"] if len(words) == 1 else words
-    import tempfile
-
     with tempfile.TemporaryDirectory() as made:
         folder = Path(rest[0] if rest else made)
         if not rest:
             make_bases(folder)
         os.chdir(folder)
-        bases = scenario_texts(folder) if kind == "scenarios" else sorted(p.name for p in folder.glob("*.h5") if p.name[:4] != "case" and p.name != "resumed.h5" and p.name != "out.h5")
-        work(kind, range(int(first), int(first) + int(count)), folder, bases)
+        work(kind, range(int(first), int(first) + int(count)), folder, _bases(kind, folder))
         assert (folder / SECRET).read_text() == "not yours\n"
 
 
