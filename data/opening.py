@@ -27,7 +27,9 @@ SIGNATURE = b"\x89HDF\r\n\x1a\n"
 FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}  # those that h5py has without plug-ins
 LARGEST_CHUNK = 256 * MEBIBYTE
 LARGEST_ATTRIBUTE = 4096
-LONGEST_MESSAGE = 1000  # characters of what a file made somebody say
+# what the system, HDF5 and values of the wrong type make functions raise
+TROUBLES = (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, MemoryError)
+LONGEST_NAME, LONGEST_MESSAGE = 200, 1000  # characters of what a file made somebody say
 LARGEST_INFLATION = 1100  # gzip shrinks by 1032 at most; a file that claims more is a trap
 CHUNK_CACHE = 8 * MEBIBYTE  # holds the chunk of a small system, so that reading frame by frame stays fast
 
@@ -76,9 +78,10 @@ def guard(path: Path, name: str, trouble: str = "cannot be read") -> Iterator[No
     """Whatever the system, HDF5 or a file's content raise, as a TrajectoryError naming file and object."""
     try:
         yield
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError, OverflowError) as error:
-        what = printable(str(error) or type(error).__name__)
-        raise TrajectoryError(f"{path}: {name} {trouble}: {what[:LONGEST_MESSAGE]}") from error
+    except TROUBLES as error:
+        what, name = printable(str(error) or type(error).__name__), printable(name)
+        message = f"{path}: {name[:LONGEST_NAME]} {trouble}: {what[:LONGEST_MESSAGE]}"
+        raise TrajectoryError(message) from error
 
 
 def dataset(file: h5py.File, name: str, kinds: str, ranks: tuple[int, ...]) -> h5py.Dataset:

@@ -22,7 +22,7 @@ OF_A_LAW = 2000  # numbers: the objects of a layer
 def check_tokens(scenario: Scenario, count: int, dimension: int) -> None:
     """Raise ScenarioError where the tokens that are to be drawn are more than there is memory for."""
     replicas = scenario.tokens.replicas
-    _check("tokens", replicas * (COPIES * count * dimension + OF_A_REPLICA), f"{replicas} x {count} x {dimension}")
+    _check("tokens.initial", replicas * (COPIES * count * dimension + OF_A_REPLICA), f"{replicas} x {count} x {dimension}")
 
 
 def check_laws(scenario: Scenario, laws: int, dimension: int) -> None:

@@ -53,16 +53,16 @@ def changed(rng, value):
     parent, key = rng.choice(places) if places else (None, None)
     if parent is None:
         return anything(rng)
-    way = rng.randrange(8)
-    if way < 3:
-        parent[key] = near(rng, parent[key]) if rng.random() < 0.5 else anything(rng)
-    elif way == 3:
+    way = rng.randrange(12)
+    if way < 7 and not isinstance(parent[key], dict):
+        parent[key] = near(rng, parent[key]) if rng.random() < 0.7 else anything(rng)
+    elif way < 8:
         del parent[key]
-    elif way == 4 and isinstance(parent, dict):
+    elif way == 8 and isinstance(parent, dict):
         parent[rng.choice((f"{key}x", key[:-1], key.upper(), *TEXTS[:6]))] = parent.pop(key)
-    elif way == 5:
+    elif way == 9:
         _put(rng, rng.choice(places)[0], key, parent[key])
-    elif way == 6:
+    elif way == 10:
         other, place = rng.choice(places)
         parent[key], other[place] = other[place], parent[key]  # may be within each other: then a part is lost
     else:
@@ -75,9 +75,9 @@ def near(rng, value):
     if isinstance(value, bool):
         return not value
     if isinstance(value, int):
-        return rng.choice((0, -value, value + 1, value - 1, value * 10**6, value * 10**12, 2**64, float(value)))
+        return rng.choice((1, 2, 3, 7, 0, -value, value + 1, value - 1, value * 10**6, value * 10**12, 2**64, float(value)))
     if isinstance(value, float):
-        return rng.choice((0.0, -value, value * 1e300, value * 1e-300, math.nan, math.inf, 1e9, int(value) if math.isfinite(value) else 0))
+        return rng.choice((0.5, 2.0 * value, 0.3 * value, 1e3 * value, 1e-3 * value, 0.0, -value, value * 1e300, value * 1e-300, math.nan, math.inf, 1e9, int(value) if math.isfinite(value) else 0))
     if isinstance(value, str):
         return rng.choice((*TEXTS, value + " ", value.upper(), value[1:], value * 100))
     if isinstance(value, list):
