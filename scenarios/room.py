@@ -22,14 +22,18 @@ OF_A_LAW = 2000  # numbers: the objects of a layer
 def check_tokens(scenario: Scenario, count: int, dimension: int) -> None:
     """Raise ScenarioError where the tokens that are to be drawn are more than there is memory for."""
     replicas = scenario.tokens.replicas
-    _check("tokens.initial", replicas * (COPIES * count * dimension + OF_A_REPLICA), f"{replicas} x {count} x {dimension}")
+    _check(
+        "tokens.initial", replicas * (COPIES * count * dimension + OF_A_REPLICA), f"{replicas} x {count} x {dimension}"
+    )
 
 
 def check_laws(scenario: Scenario, laws: int, dimension: int) -> None:
     """Raise ScenarioError where the matrices of so many layers are more than there is memory for."""
     attention, feed = scenario.attention, scenario.block.feed_forward
     rows = dimension if attention.head_dimension is None else attention.heads * attention.head_dimension
-    size = sum(rows * dimension for name in ("query", "key", "value") if isinstance(getattr(attention, name), RandomMatrix))
+    size = sum(
+        rows * dimension for name in ("query", "key", "value") if isinstance(getattr(attention, name), RandomMatrix)
+    )
     size += 0 if attention.output is None else rows * dimension
     if feed is not None:
         size += 2 * (feed.hidden or 4 * dimension) * dimension
@@ -39,7 +43,9 @@ def check_laws(scenario: Scenario, laws: int, dimension: int) -> None:
 def _check(key: str, numbers: int, what: str) -> None:
     need, there = 8 * numbers, memory()
     if need > there:
-        raise ScenarioError(f"{key}: needs {need / 1e9:.3g} GB of memory ({what}), where there are {there / 1e9:.3g} GB")
+        raise ScenarioError(
+            f"{key}: needs {need / 1e9:.3g} GB of memory ({what}), where there are {there / 1e9:.3g} GB"
+        )
 
 
 def memory() -> float:

@@ -1,7 +1,7 @@
 """Wrong files and scenarios, one for each seed, used as a person would use them.
 
-    python tests/fuzzing.py files 17           the case of that seed, here, with what it does
-    python tests/fuzzing.py scenarios 0 1000   as the test runs them: a line of JSON before and after each case
+python tests/fuzzing.py files 17           the case of that seed, here, with what it does
+python tests/fuzzing.py scenarios 0 1000   as the test runs them: a line of JSON before and after each case
 """
 
 import contextlib
@@ -32,8 +32,8 @@ from attndyn.errors import AttndynError, printable
 from attndyn.scenarios import room
 from attndyn.scenarios.build import build
 from attndyn.scenarios.files import LIBRARY
-from attndyn.scenarios.schedule import depths_of
 from attndyn.scenarios.results import described, drawn
+from attndyn.scenarios.schedule import depths_of
 from attndyn.scenarios.summary import summary
 from mutations import SECRET, damaged, misspelt
 
@@ -84,7 +84,14 @@ def make_bases(folder):
     small = _scenario(folder, "small", TOKENS | {"tokens.replicas": 2, "save.every": 0.5})
     grid = {"attention.beta": [1.0, 2.0, 4.0], "attention.mask": ["none", "causal"]}
     attndyn.sweep(small, grid, out=folder / "sweep.h5", workers=1, backend="reference").close()
-    attndyn.sweep(small, {"tokens.seed": [1, 2]}, out=folder / "every.h5", workers=1, backend="reference", every_replica=True).close()
+    attndyn.sweep(
+        small,
+        {"tokens.seed": [1, 2]},
+        out=folder / "sweep-every.h5",
+        workers=1,
+        backend="reference",
+        every_replica=True,
+    ).close()
     study = small.override({"limit.kind": "depth", "limit.layers": [2, 4, 8], "tokens.replicas": 1})
     attndyn.limit(study, out=folder / "study.h5", backend="reference").close()
     return sorted(path.name for path in folder.glob("*.h5"))
@@ -159,11 +166,14 @@ def use_file(path, rng, folder, draw=False):
     """(whether it opened, what was refused)."""
     attempt = Attempts()
     attempt("info", described, path)
-    attempt("info --json", described, path, as_json=True)
-    attempt("info --verify", verified, path)
+    if rng.random() < 0.1:
+        attempt("info --json", described, path, as_json=True)
+    if rng.random() < 0.3:
+        attempt("info --verify", verified, path)
     trajectory = attempt("open", attndyn.open, path)
-    sweep = None if trajectory else attempt("open_sweep", attndyn.open_sweep, path)
-    study = None if trajectory or sweep else attempt("open_limit", _open_limit, path)
+    others = not trajectory and ("sweep" in path.name or "study" in path.name or rng.random() < 0.2)
+    sweep = attempt("open_sweep", attndyn.open_sweep, path) if others else None
+    study = attempt("open_limit", _open_limit, path) if others and not sweep else None
     opened = trajectory or sweep or study
     if trajectory:
         with trajectory:
@@ -174,13 +184,13 @@ def use_file(path, rng, folder, draw=False):
     elif study:
         with study:
             _use_study(attempt, study)
-    if opened and rng.random() < 0.02:
+    if opened and rng.random() < 0.01:
         attempt("main", _main, ["info", str(path)])
     if opened and draw:
         attempt("plot", drawn, path, folder / "picture.png")
         if trajectory:
             attempt("report", attndyn.report, path, folder / "page.html", overwrite=True)
-    if trajectory and rng.random() < (0.5 if "interrupted" in path.name or "killed" in path.name else 0.1):
+    if trajectory and rng.random() < (0.3 if "interrupted" in path.name or "killed" in path.name else 0.02):
         attempt("resume", _resume, path, trajectory, folder / "resumed.h5")
     return opened is not None, attempt.refused
 
@@ -192,12 +202,24 @@ def _open_limit(path):
 
 
 def _use_trajectory(attempt, trajectory, rng):
-    attempt("status", lambda: (trajectory.status + "", dict(trajectory.statistics), trajectory.finished, repr(trajectory), trajectory.provenance))
+    attempt(
+        "status",
+        lambda: (
+            trajectory.status + "",
+            dict(trajectory.statistics),
+            trajectory.finished,
+            repr(trajectory),
+            trajectory.provenance,
+        ),
+    )
     attempt("times", lambda: (trajectory.times.sum(), trajectory.steps.sum(), trajectory.weights.sum()))
     if len(trajectory):
         attempt("a frame", lambda: trajectory.positions[rng.randrange(len(trajectory))].sum())
         attempt("the last frame", lambda: (trajectory.positions[-1], trajectory.merged_into(-1)))
-    attempt("positions", lambda: [block.sum() for block in trajectory.positions] if trajectory.positions.shape[0] < 10**5 else None)
+    attempt(
+        "positions",
+        lambda: [block.sum() for block in trajectory.positions] if trajectory.positions.shape[0] < 10**5 else None,
+    )
     for name in trajectory.observables:
         attempt("observables", lambda name=name: trajectory.observables[name].sum())
     attempt("token strings", lambda: trajectory.token_strings and "".join(trajectory.token_strings))
@@ -205,19 +227,36 @@ def _use_trajectory(attempt, trajectory, rng):
         attempt("arrays", lambda key=key: trajectory.arrays[key].sum())
     attempt("scenario", lambda: trajectory.scenario.text)
     attempt("law", lambda: [trajectory.law_at(t) for t in (0.0, 0.5)])
-    attempt("plan", lambda: trajectory.plan.law_at(0.0))
     attempt("kept", lambda: (trajectory.kept.results, trajectory.analyzed))
-    if rng.random() < 0.1:
+    if rng.random() < 0.05:
         attempt("xarray", lambda: trajectory.to_xarray())
         attempt("dataframe", lambda: trajectory.to_dataframe())
     if rng.random() < 0.01:
         attempt("notebook", trajectory._repr_html_)
-    if rng.random() < 0.1:
-        attempt("analyze", attndyn.analyze, trajectory, rng.choice((["mean_inner_product"], ["tree"], ["radius", "clusters"])), threads=1, keep=False)
+    if rng.random() < 0.05:
+        attempt(
+            "analyze",
+            attndyn.analyze,
+            trajectory,
+            rng.choice((["mean_inner_product"], ["tree"], ["radius", "clusters"])),
+            threads=1,
+            keep=False,
+        )
 
 
 def _use_sweep(attempt, sweep, rng):
-    attempt("sweep", lambda: (repr(sweep), sweep.times, sweep.done, sweep.finished, sweep.status, sweep.statistics, sweep.provenance))
+    attempt(
+        "sweep",
+        lambda: (
+            repr(sweep),
+            sweep.times,
+            sweep.done,
+            sweep.finished,
+            sweep.status,
+            sweep.statistics,
+            sweep.provenance,
+        ),
+    )
     for part in (sweep.observables, sweep.deviations, sweep.values):
         for name in part:
             attempt("sweep's values", lambda part=part, name=name: part[name])
@@ -349,7 +388,11 @@ def _bases(kind, folder):
 
 
 def _limit_memory():
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() if Path("/proc/self/statm").exists() else 4 * 2**30
+    used = (
+        int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        if Path("/proc/self/statm").exists()
+        else 4 * 2**30
+    )
     resource.setrlimit(resource.RLIMIT_AS, (used + ROOM, used + ROOM))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
@@ -373,8 +416,12 @@ def campaign(kind, seeds, folder, processes=2, patience=20.0):
     """Run the cases of these seeds; each has so many seconds, in a process whose memory is bounded."""
     parts = [list(seeds)[k::processes] for k in range(processes)]
     with ThreadPoolExecutor(processes) as pool:
-        found = list(pool.map(lambda k: _share(kind, parts[k], folder, folder / f"part{k}", patience), range(processes)))
-    return Campaign([row for part in found for row in part.rows], {seed: why for part in found for seed, why in part.failed.items()})
+        found = list(
+            pool.map(lambda k: _share(kind, parts[k], folder, folder / f"part{k}", patience), range(processes))
+        )
+    return Campaign(
+        [row for part in found for row in part.rows], {seed: why for part in found for seed, why in part.failed.items()}
+    )
 
 
 def _share(kind, seeds, bases, folder, patience):

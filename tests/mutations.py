@@ -33,7 +33,9 @@ def anything(rng, depth=0):
     if kind < 8:
         return [anything(rng, depth + 1) for _ in range(rng.randrange(4))]
     if kind < 10:
-        return {rng.choice(TEXTS[:6] + ("file", "name", "kind")): anything(rng, depth + 1) for _ in range(rng.randrange(4))}
+        return {
+            rng.choice(TEXTS[:6] + ("file", "name", "kind")): anything(rng, depth + 1) for _ in range(rng.randrange(4))
+        }
     if kind == 10:
         return [rng.choice(NUMBERS)] * rng.choice((100, 10_000))
     return nested(rng.choice((10, 50)), rng.choice((list, dict)))
@@ -75,9 +77,27 @@ def near(rng, value):
     if isinstance(value, bool):
         return not value
     if isinstance(value, int):
-        return rng.choice((1, 2, 3, 7, 0, -value, value + 1, value - 1, value * 10**6, value * 10**12, 2**64, float(value)))
+        return rng.choice(
+            (1, 2, 3, 7, 0, -value, value + 1, value - 1, value * 10**6, value * 10**12, 2**64, float(value))
+        )
     if isinstance(value, float):
-        return rng.choice((0.5, 2.0 * value, 0.3 * value, 1e3 * value, 1e-3 * value, 0.0, -value, value * 1e300, value * 1e-300, math.nan, math.inf, 1e9, int(value) if math.isfinite(value) else 0))
+        return rng.choice(
+            (
+                0.5,
+                2.0 * value,
+                0.3 * value,
+                1e3 * value,
+                1e-3 * value,
+                0.0,
+                -value,
+                value * 1e300,
+                value * 1e-300,
+                math.nan,
+                math.inf,
+                1e9,
+                int(value) if math.isfinite(value) else 0,
+            )
+        )
     if isinstance(value, str):
         return rng.choice((*TEXTS, value + " ", value.upper(), value[1:], value * 100))
     if isinstance(value, list):
@@ -237,7 +257,11 @@ def overlay(rng, content):
 
 def cut_short(rng, content):
     whole = len(content)
-    del content[rng.choice((rng.randrange(whole), rng.randrange(min(whole, 1000)), whole - 1 - rng.randrange(min(whole, 4096)))) :]
+    del content[
+        rng.choice(
+            (rng.randrange(whole), rng.randrange(min(whole, 1000)), whole - 1 - rng.randrange(min(whole, 4096)))
+        ) :
+    ]
 
 
 def lengthen(rng, content):
@@ -290,7 +314,19 @@ def retype(rng, file):
     """Another dataset, of another type or shape, in the place of one."""
     name = dataset_of(rng, file)
     old = file[name]
-    shape = rng.choice((old.shape, old.shape, (), (0,), (1,), (*old.shape, 1), old.shape[1:], tuple(n + 1 for n in old.shape), (3,) * 12))
+    shape = rng.choice(
+        (
+            old.shape,
+            old.shape,
+            (),
+            (0,),
+            (1,),
+            (*old.shape, 1),
+            old.shape[1:],
+            tuple(n + 1 for n in old.shape),
+            (3,) * 12,
+        )
+    )
     kind = rng.choice(("f2", "f4", "f8", ">f8", "g", "i1", "i8", "u1", ">u8", "c16", "S8", "S0", "V5", "?", "(2,)f8", h5py.string_dtype(),
                        h5py.vlen_dtype("f8"), h5py.enum_dtype({"a": 1}), h5py.ref_dtype, h5py.regionref_dtype, [("a", "f8"), ("b", "i4")],
                        old.dtype, old.dtype))  # fmt: skip
@@ -362,7 +398,9 @@ def refilter(rng, file):
     del file[name]
     way = rng.randrange(7)
     if way == 0:
-        file.create_dataset(name, data=values, compression="gzip", shuffle=True, fletcher32=True, maxshape=(None, *values.shape[1:]))
+        file.create_dataset(
+            name, data=values, compression="gzip", shuffle=True, fletcher32=True, maxshape=(None, *values.shape[1:])
+        )
     elif way == 1:
         file.create_dataset(name, data=values, compression="lzf", maxshape=(None, *values.shape[1:]))
     elif way == 2:
@@ -370,16 +408,20 @@ def refilter(rng, file):
     elif way < 5:  # a filter that there is not, or zeros that were deflated
         made = file.create_dataset(name, values.shape, values.dtype, chunks=values.shape, maxshape=(None,) * values.ndim,
                                    compression="gzip")  # fmt: skip
-        made.id.write_direct_chunk((0,) * values.ndim, rng.randbytes(rng.choice((1, 100, 3000))), filter_mask=rng.choice((0, 1, 0xFF)))
+        made.id.write_direct_chunk(
+            (0,) * values.ndim, rng.randbytes(rng.choice((1, 100, 3000))), filter_mask=rng.choice((0, 1, 0xFF))
+        )
     elif way == 5:
         shape = (rng.choice((10**6, 10**7, 2 * 10**7)), *values.shape[1:])
         size = min(shape[0], 2**20)
         made = file.create_dataset(name, shape, values.dtype, chunks=(size, *values.shape[1:]), maxshape=(None,) * values.ndim,
                                    compression="gzip")  # fmt: skip
         if math.prod(made.chunks) * values.dtype.itemsize < 2**26:
-            made[: size] = 0
+            made[:size] = 0
     elif values.size < 2000:
-        file.create_dataset(name, data=values, chunks=(1,) * values.ndim, maxshape=(None,) * values.ndim, fletcher32=True)
+        file.create_dataset(
+            name, data=values, chunks=(1,) * values.ndim, maxshape=(None,) * values.ndim, fletcher32=True
+        )
 
 
 def elsewhere(rng, file):
@@ -452,7 +494,12 @@ def hostile_checkpoint(rng, file):
     slot = checkpoints.latest(file) if layout.CHECKPOINT in file else None
     if slot is None:
         return hostile_text(rng, file)
-    parts = {"number": slot.number, "frames": slot.frames, "merges": slot.merges, "record": json.loads(json.dumps(slot.record))}
+    parts = {
+        "number": slot.number,
+        "frames": slot.frames,
+        "merges": slot.merges,
+        "record": json.loads(json.dumps(slot.record)),
+    }
     arrays = {"tail": dict(slot.tail), "arrays": dict(slot.arrays)}
     for _ in range(rng.choice((1, 1, 2, 4))):
         way = rng.randrange(4)
@@ -468,7 +515,9 @@ def hostile_checkpoint(rng, file):
                 arrays[group][name] = _other_array(rng, np.asarray(arrays[group][name]))
     if not isinstance(parts["record"], dict):
         parts["record"] = {"x": parts["record"]}
-    made = checkpoints.Slot(parts["number"], parts["frames"], parts["merges"], arrays["tail"], parts["record"], arrays["arrays"])
+    made = checkpoints.Slot(
+        parts["number"], parts["frames"], parts["merges"], arrays["tail"], parts["record"], arrays["arrays"]
+    )
     packed = checkpoints._packed(made)
     stored = file[layout.CHECKPOINT]
     if len(packed) <= stored.shape[1]:

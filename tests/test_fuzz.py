@@ -29,7 +29,9 @@ def check(kind, count, folder):
     for row in found.rows:
         if row["more"] > MOST_MEMORY:
             found.failed[row["done"]] = f"{row['how']}: took {row['more'] / 2**20:.0f} MiB"
-    wrong = [f"{kind} {seed}: python tests/fuzzing.py {kind} {seed}\n{why}" for seed, why in sorted(found.failed.items())]
+    wrong = [
+        f"{kind} {seed}: python tests/fuzzing.py {kind} {seed}\n{why}" for seed, why in sorted(found.failed.items())
+    ]
     assert not wrong, f"{len(wrong)} of {count}\n\n" + "\n\n".join(wrong[:5])
     assert len(found.rows) == count
     opened = sum(row["opened"] for row in found.rows)
@@ -41,7 +43,9 @@ def report(kind, rows, opened):
     """The figures of docs/keeping.md, for who asks with -s."""
     slowest, most = max(row["seconds"] for row in rows), max(row["more"] for row in rows) / 2**20
     refused = sum(bool(row["refused"]) for row in rows)
-    print(f"\n{kind}: {len(rows)}, {opened} opened, {refused} refused in some way, {slowest:.1f} s, {most:.0f} MiB at most")
+    print(
+        f"\n{kind}: {len(rows)}, {opened} opened, {refused} refused in some way, {slowest:.1f} s, {most:.0f} MiB at most"
+    )
 
 
 @pytest.mark.parametrize("kind", SHORT)
