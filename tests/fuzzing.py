@@ -43,26 +43,61 @@ ROOM = 1024 * MEBIBYTE  # of address space beyond what Python and its libraries 
 TOKENS = {"tokens.count": 5, "depth.time": 1.0, "save.every": 0.1}
 BASES = {
     "plain": TOKENS | {"tokens.replicas": 2, "save.observables": ["energy", "clusters"], "tokens.dtype": "float32"},
-    "merging": TOKENS | {"tokens.dimension": 2, "attention.beta": 6.0, "depth.merge": 0.3, "depth.time": 10.0, "save.every": 0.5},
+    "merging": TOKENS
+    | {"tokens.dimension": 2, "attention.beta": 6.0, "depth.merge": 0.3, "depth.time": 10.0, "save.every": 0.5},
     "focus": TOKENS | {"focus.position": [1.0, 0.0, 0.0], "focus.width": 0.6},
-    "network": {"tokens.count": 4, "depth.layers": 6, "depth.weights": "independent", "attention.query": {"law": "gaussian"},
-                "attention.heads": 1, "block.norm": "pre", "block.feed_forward": {"activation": "gelu", "hidden": 4},
-                "space.kind": "euclidean"},
+    "network": {
+        "tokens.count": 4,
+        "depth.layers": 6,
+        "depth.weights": "independent",
+        "attention.query": {"law": "gaussian"},
+        "attention.heads": 1,
+        "block.norm": "pre",
+        "block.feed_forward": {"activation": "gelu", "hidden": 4},
+        "space.kind": "euclidean",
+    },
     "noise": TOKENS | {"depth.method": "heun-stratonovich", "depth.step": 0.05, "depth.noise": 0.1},
-    "arrays": {"tokens.initial": {"law": "file", "file": "tokens.npy"}, "tokens.strings": {"file": "words.txt"},
-               "tokens.weights": {"file": "weights.npz", "array": "w"}, "attention.query": {"file": "query.csv"}, "depth.time": 1.0},
-}  # fmt: skip
+    "arrays": {
+        "tokens.initial": {"law": "file", "file": "tokens.npy"},
+        "tokens.strings": {"file": "words.txt"},
+        "tokens.weights": {"file": "weights.npz", "array": "w"},
+        "attention.query": {"file": "query.csv"},
+        "depth.time": 1.0,
+    },
+}
 INTERRUPTED = ("plain", "merging", "focus", "network", "noise")
 LAWS = [
     TOKENS,
     *BASES.values(),
-    TOKENS | {"attention.heads": 3, "attention.value": {"law": "orthogonal", "scale": 2.0, "seed": 3}, "attention.rotary": 100.0,
-              "attention.head_dimension": 2, "attention.output": {"law": "gaussian"}},
+    TOKENS
+    | {
+        "attention.heads": 3,
+        "attention.value": {"law": "orthogonal", "scale": 2.0, "seed": 3},
+        "attention.rotary": 100.0,
+        "attention.head_dimension": 2,
+        "attention.output": {"law": "gaussian"},
+    },
     TOKENS | {"attention.mask": {"law": "window", "width": 2}, "attention.score": "cosine"},
-    TOKENS | {"depth.weights": "schedule", "attention.key": {"law": "symmetric"}, "depth.schedule": {"kind": "ornstein-uhlenbeck", "correlation": 0.5}},
-    TOKENS | {"depth.layers": 10, "attention.multipliers": {"law": "lognormal", "variation": 0.5}, "depth.time": None, "save.every": None},
-    TOKENS | {"save.times": {"law": "log", "first": 0.1, "count": 5}, "save.stop": {"clusters": 1, "drift": 1e-3}, "save.every": None},
-]  # fmt: skip
+    TOKENS
+    | {
+        "depth.weights": "schedule",
+        "attention.key": {"law": "symmetric"},
+        "depth.schedule": {"kind": "ornstein-uhlenbeck", "correlation": 0.5},
+    },
+    TOKENS
+    | {
+        "depth.layers": 10,
+        "attention.multipliers": {"law": "lognormal", "variation": 0.5},
+        "depth.time": None,
+        "save.every": None,
+    },
+    TOKENS
+    | {
+        "save.times": {"law": "log", "first": 0.1, "count": 5},
+        "save.stop": {"clusters": 1, "drift": 1e-3},
+        "save.every": None,
+    },
+]
 
 
 # What is changed

@@ -13,10 +13,13 @@ import numpy as np
 from attndyn.data import checkpoints, layout
 from attndyn.scenarios import toml
 
-NUMBERS = (0, -1, 1, 2, 3, 2**31, 2**63 - 1, -(2**63), 10**12, 10**30, 0.0, -0.0, 0.5, -1.5, 1e-320, 1e-12, 1e308, -1e308,
+NUMBERS = (0, -1, 1, 2, 3, 2**31, 2**63 - 1, -(2**63), 10**12, 10**30, 0.0, -0.0, 0.5, -1.5, 1e-320, 1e-12, 1e308,
+    -1e308,
            1e-9, 1e6, math.nan, math.inf, -math.inf)  # fmt: skip
-TEXTS = ("", "none", "identity", "softmax", "law", "\0", "\x1b[2J", "\u202e\U0001f600", "a" * 5000, "../../../etc/passwd",
-         "/etc/passwd", "/dev/zero", "{file}", "%s%n", "$(true)", "nan", "1e999", "sphere", "euclidean", "\ud7ff")  # fmt: skip
+TEXTS = ("", "none", "identity", "softmax", "law", "\0", "\x1b[2J", "\u202e\U0001f600", "a" * 5000,
+    "../../../etc/passwd",
+         "/etc/passwd", "/dev/zero", "{file}", "%s%n", "$(true)", "nan", "1e999", "sphere", "euclidean",
+         "\ud7ff")  # fmt: skip
 SECRET = "secret"  # a file beside
 LONGEST = 200_000  # bytes of a text that is made
 
@@ -34,7 +37,7 @@ def anything(rng, depth=0):
         return [anything(rng, depth + 1) for _ in range(rng.randrange(4))]
     if kind < 10:
         return {
-            rng.choice(TEXTS[:6] + ("file", "name", "kind")): anything(rng, depth + 1) for _ in range(rng.randrange(4))
+            rng.choice((*TEXTS[:6], "file", "name", "kind")): anything(rng, depth + 1) for _ in range(rng.randrange(4))
         }
     if kind == 10:
         return [rng.choice(NUMBERS)] * rng.choice((100, 10_000))
@@ -183,10 +186,13 @@ def double(rng, content):
 
 def insert(rng, content):
     what = rng.choice((
-        b"\0", b"\xff\xfe", b"\xef\xbb\xbf", "\u2028\u202e\U0001f600".encode(), b"[", b"]", b"= ", b'"""', b"'''", b"\r", b"#",
-        b"[[tokens]]\n", b"[tokens.initial]\n", b"a.b.c = 1\n", b"x = 1979-05-27T07:32:00Z\n", b"x = 0x" + b"f" * 3000 + b"\n",
+        b"\0", b"\xff\xfe", b"\xef\xbb\xbf", "\u2028\u202e\U0001f600".encode(), b"[", b"]", b"= ",
+        b'"""', b"'''", b"\r", b"#",
+        b"[[tokens]]\n", b"[tokens.initial]\n", b"a.b.c = 1\n", b"x = 1979-05-27T07:32:00Z\n",
+        b"x = 0x" + b"f" * 3000 + b"\n",
         b"x = 1e999999999\n", b"x = " + b"9" * 5000 + b"\n", b"x = " + b"[" * 3000 + b"]" * 3000 + b"\n",
-        b"x = " + b"{a=" * 900 + b"1" + b"}" * 900 + b"\n", b".".join([b"a"] * 3000) + b" = 1\n", b"[" + b".".join([b"a"] * 3000) + b"]\n",
+        b"x = " + b"{a=" * 900 + b"1" + b"}" * 900 + b"\n", b".".join([b"a"] * 3000) + b" = 1\n",
+        b"[" + b".".join([b"a"] * 3000) + b"]\n",
         b"x = [" + b"1," * 50_000 + b"]\n", b'"' + b"k" * 50_000 + b'" = 1\n',
     ))  # fmt: skip
     place = rng.randrange(len(content) + 1)
@@ -231,7 +237,8 @@ def start_bytes(rng, content):
 
 def signature_bytes(rng, content):
     """Near the signature of one of HDF5's own structures."""
-    sign = rng.choice((b"OHDR", b"OCHK", b"FRHP", b"FHDB", b"BTHD", b"BTLF", b"FSHD", b"FSSE", b"FAHD", b"EAHD", b"EAIB",
+    sign = rng.choice((b"OHDR", b"OCHK", b"FRHP", b"FHDB", b"BTHD", b"BTLF", b"FSHD", b"FSSE", b"FAHD", b"EAHD",
+    b"EAIB",
                        b"EASB", b"EADB", b"SNOD", b"TREE", b"HEAP", b"GCOL"))  # fmt: skip
     places, found = [], content.find(sign)
     while found >= 0:
@@ -327,8 +334,10 @@ def retype(rng, file):
             (3,) * 12,
         )
     )
-    kind = rng.choice(("f2", "f4", "f8", ">f8", "g", "i1", "i8", "u1", ">u8", "c16", "S8", "S0", "V5", "?", "(2,)f8", h5py.string_dtype(),
-                       h5py.vlen_dtype("f8"), h5py.enum_dtype({"a": 1}), h5py.ref_dtype, h5py.regionref_dtype, [("a", "f8"), ("b", "i4")],
+    kind = rng.choice(("f2", "f4", "f8", ">f8", "g", "i1", "i8", "u1", ">u8", "c16", "S8", "S0", "V5", "?",
+    "(2,)f8", h5py.string_dtype(),
+                       h5py.vlen_dtype("f8"), h5py.enum_dtype({"a": 1}), h5py.ref_dtype, h5py.regionref_dtype,
+                       [("a", "f8"), ("b", "i4")],
                        old.dtype, old.dtype))  # fmt: skip
     del file[name]
     if isinstance(kind, str) and kind == "S0":
@@ -406,7 +415,8 @@ def refilter(rng, file):
     elif way == 2:
         file.create_dataset(name, data=values, scaleoffset=2)
     elif way < 5:  # a filter that there is not, or zeros that were deflated
-        made = file.create_dataset(name, values.shape, values.dtype, chunks=values.shape, maxshape=(None,) * values.ndim,
+        made = file.create_dataset(name, values.shape, values.dtype, chunks=values.shape,
+        maxshape=(None,) * values.ndim,
                                    compression="gzip")  # fmt: skip
         made.id.write_direct_chunk(
             (0,) * values.ndim, rng.randbytes(rng.choice((1, 100, 3000))), filter_mask=rng.choice((0, 1, 0xFF))
@@ -414,7 +424,8 @@ def refilter(rng, file):
     elif way == 5:
         shape = (rng.choice((10**6, 10**7, 2 * 10**7)), *values.shape[1:])
         size = min(shape[0], 2**20)
-        made = file.create_dataset(name, shape, values.dtype, chunks=(size, *values.shape[1:]), maxshape=(None,) * values.ndim,
+        made = file.create_dataset(name, shape, values.dtype, chunks=(size, *values.shape[1:]),
+        maxshape=(None,) * values.ndim,
                                    compression="gzip")  # fmt: skip
         if math.prod(made.chunks) * values.dtype.itemsize < 2**26:
             made[:size] = 0
@@ -450,8 +461,10 @@ def attributes(rng, file):
         del found[name]
         return
     value = rng.choice((
-        np.bytes_(b"x" * 60_000), np.bytes_(b""), "text", 1, -1, 2**62, math.nan, np.zeros(8000), np.zeros(0), [1, 2, 3], h5py.Empty("f8"),
-        np.bytes_(b"\xff\xfe"), np.array([b"a", b"b"]), np.zeros((2, 2), "i4"), file.ref, np.array((1, 2.0), [("a", "i4"), ("b", "f8")]),
+        np.bytes_(b"x" * 60_000), np.bytes_(b""), "text", 1, -1, 2**62, math.nan, np.zeros(8000), np.zeros(0), [1,
+        2, 3], h5py.Empty("f8"),
+        np.bytes_(b"\xff\xfe"), np.array([b"a", b"b"]), np.zeros((2, 2), "i4"), file.ref, np.array((1, 2.0), [("a",
+        "i4"), ("b", "f8")]),
         np.array(["a", "b"], h5py.string_dtype()), np.bytes_(b"attndyn-sweep-1"), np.bytes_(b"attndyn-limit-1"),
         np.bytes_(layout.CONVENTIONS.encode()),
     ))  # fmt: skip
@@ -554,7 +567,8 @@ def _is_toml(content):
     return True
 
 
-OBJECT_WAYS = (remove, relink, relink, retype, retype, revalue, revalue, reshape, reshape, refilter, elsewhere, attributes,
+OBJECT_WAYS = (remove, relink, relink, retype, retype, revalue, revalue, reshape, reshape, refilter, elsewhere,
+    attributes,
                hostile_text, hostile_text, hostile_text, hostile_text, hostile_checkpoint)  # fmt: skip
 
 

@@ -43,9 +43,7 @@ def report(kind, rows, opened):
     """The figures of docs/keeping.md, for who asks with -s."""
     slowest, most = max(row["seconds"] for row in rows), max(row["more"] for row in rows) / 2**20
     refused = sum(bool(row["refused"]) for row in rows)
-    print(
-        f"\n{kind}: {len(rows)}, {opened} opened, {refused} refused in some way, {slowest:.1f} s, {most:.0f} MiB at most"
-    )
+    print(f"\n{kind}: {len(rows)}, {opened} opened, {refused} with refusals, {slowest:.1f} s, {most:.0f} MiB at most")
 
 
 @pytest.mark.parametrize("kind", SHORT)
