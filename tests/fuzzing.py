@@ -447,7 +447,7 @@ class Campaign:
     failed: dict
 
 
-def campaign(kind, seeds, folder, processes=2, patience=20.0):
+def campaign(kind, seeds, folder, processes=2, patience=120.0):
     """Run the cases of these seeds; each has so many seconds, in a process whose memory is bounded."""
     parts = [list(seeds)[k::processes] for k in range(processes)]
     with ThreadPoolExecutor(processes) as pool:
@@ -464,9 +464,10 @@ def _share(kind, seeds, bases, folder, patience):
     shutil.copytree(bases, folder, ignore=shutil.ignore_patterns("part*"), dirs_exist_ok=True)
     rows, failed, left = [], {}, list(seeds)
     while left:
-        with _Worker(kind, left, folder) as worker:
+        with _Worker(kind, left, folder) as worker, (folder / "told.jsonl").open("a") as told:
             begun = None
             while (line := worker.line(STARTING if begun is None else patience)) is not None:
+                print(json.dumps(line), file=told, flush=True)
                 if "begun" in line:
                     begun = line["begun"]
                 else:

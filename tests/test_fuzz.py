@@ -6,7 +6,7 @@ import pytest
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="limits the memory of processes as POSIX does")
 
-SHORT = {"files": 200, "scenarios": 300}
+SHORT = {"files": 150, "scenarios": 300}
 LONG = {"files": 10_000, "scenarios": 10_000, "pictures": 100}
 MOST_MEMORY = 600 * 2**20  # bytes that a case may add to what a process has taken
 
@@ -52,6 +52,7 @@ def test_what_is_wrong_is_refused_in_a_sentence(bases, kind):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("kind", LONG)
 def test_what_is_wrong_is_refused_in_a_sentence_in_the_long_run(bases, kind):
     check(kind, LONG[kind], bases)
