@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from typing import Any
@@ -10,10 +11,13 @@ from typing import Any
 from ..errors import InvalidInput
 
 DEEPEST = 20  # a scenario is never half as deep
+MOST_DOTS = 100  # in a run of words
 
 
 def parse(text: str) -> dict[str, Any]:
     """The tables of a TOML text. Raises InvalidInput with the line and column of a syntax error."""
+    if any(found[0].count(".") > MOST_DOTS for found in re.finditer(r"[\w\-\"' \t.]+", text)):
+        raise InvalidInput(f"not valid TOML: a key of more than {MOST_DOTS} parts")  # of which tomllib needs the square
     try:
         tables = tomllib.loads(text)
     except ValueError as error:  # also of whole numbers with thousands of digits, which Python does not read

@@ -100,19 +100,31 @@ def test_what_a_file_says_does_not_steer_the_terminal(interrupted, capsys):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        (".".join("a" * 3000) + " = 1", "nested more than 20 deep"),
+        (".".join("a" * 3000) + " = 1", "a key of more than 100 parts"),
+        (".".join("a" * 50) + " = 1", "nested more than 20 deep"),
         ("x = " + "[" * 50 + "]" * 50, "nested more than 20 deep"),
         ("x = " + "[" * 5000 + "]" * 5000, "nested too deeply"),
         ("x = " + "9" * 5000, "not valid TOML: .*digits"),
         ("k" * 5000 + " = 1", r"^k{57}\.\.\.: unknown key"),
         ('"\\u001b[2J" = 1', r"^\?\[2J: unknown key"),
     ],
-    ids=["deep keys", "deep lists", "very deep lists", "long number", "long key", "steering key"],
+    ids=["very deep keys", "deep keys", "deep lists", "very deep lists", "long number", "long key", "steering key"],
 )
 def test_a_text_of_any_form_is_told_in_a_sentence(text, sentence):
     with pytest.raises(InvalidInput, match=sentence) as told:
         attndyn.Scenario.parse(text)
     assert len(str(told.value)) < 1000
+
+
+@pytest.mark.parametrize("outside", [False, True])
+@pytest.mark.parametrize("name", ["a\0b.npy", "a" * 5000 + ".npy", "../" * 3000 + "x.npy"])
+def test_a_file_of_any_name_is_told_under_its_key(tmp_path, name, outside):
+    scenario = attndyn.Scenario.parse("", folder=tmp_path, outside=outside).override(
+        {"attention.query": {"file": name}}
+    )
+    with pytest.raises(InvalidInput, match=r"^attention\.query: ") as told:
+        build(scenario)
+    assert "\0" not in str(told.value)
 
 
 @pytest.mark.parametrize(
