@@ -1,4 +1,7 @@
-"""The exceptions a caller may want to tell apart; everything the package raises on purpose is one of these."""
+"""The exceptions a caller may want to tell apart, and what their messages may hold.
+
+Everything the package raises on purpose is one of these.
+"""
 
 
 class AttndynError(Exception):
@@ -33,3 +36,8 @@ class TrajectoryError(AttndynError):
 
 class MissingExtra(AttndynError, ImportError):
     """An optional dependency is needed; the message says which extra to install."""
+
+
+def printable(text: str) -> str:
+    """The text with a ? for every character that steers a terminal or a page: a file's author may have put it there."""
+    return "".join(character if character.isprintable() or character == "\n" else "?" for character in text)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import InvalidInput, TrajectoryError
+from ..errors import InvalidInput, TrajectoryError, printable
 from .options import AsJson, File, Overwrite
 
 
@@ -25,7 +25,7 @@ def info(
 
     if verify and (damaged := verified(file)):
         raise TrajectoryError(f"{file} is damaged: {'; '.join(damaged)}")
-    print(described(file, as_json))
+    print(printable(described(file, as_json)))
     if verify and not as_json:
         print("  verified           all checksums hold")
 

@@ -29,6 +29,7 @@ from .block_build import readout_of, with_block
 from .mistakes import blaming
 from .numbers import Layered, numbers, vector
 from .parts import REGISTRIES, make
+from .room import check_laws, check_tokens
 from .schedule import MUST_DIFFER, depths_of
 from .schedule_build import scheduled
 from .schema import Scenario
@@ -142,6 +143,7 @@ def _laws(scenario: Scenario, ensemble: Ensemble) -> list[Law]:
     """The laws: one, one for each layer, or one for each depth of the schedule. Those of the same numbers are one."""
     depth, layered = scenario.depth, Layered(scenario)
     count = {"shared": 1, "independent": depth.layers or 1}.get(depth.weights) or len(depths_of(depth))
+    check_laws(scenario, count, ensemble.dimension)
     drawn = bool(scenario.attention.drawn() or scenario.block.drawn())
     laws: list[Law] = []
     for number in range(count):
@@ -170,6 +172,7 @@ def _ensemble(scenario: Scenario) -> Ensemble:
             positions = positions if scenario.files.retracted else space.retract(positions)
             positions = positions.astype(tokens.dtype)
         else:
+            check_tokens(scenario, scenario.count, space.dimension)
             positions = Ensemble.draw(
                 tokens.initial.law,
                 space,

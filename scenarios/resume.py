@@ -45,7 +45,7 @@ def resume(
         check_unfinished(before)
         if not len(before):
             raise InvalidInput(f"{before.path} holds no frame to go on from; run its scenario again with --overwrite")
-        if (processes := before.provenance.get("processes") or 1) > 1:
+        if (processes := _said(before.provenance, "processes", int, 1)) > 1:
             raise InvalidInput(f"{before.path} was run by {processes} processes, whose state is not kept; run it again")
         _compare_versions(before)
         plan, engine = before.plan, _engine(before.scenario, before.provenance, threads)
@@ -96,9 +96,15 @@ def depth_of(path: Path) -> float:
 
 def _engine(scenario: Scenario, provenance: dict[str, Any], threads: int | None) -> Engine:
     """The engine of the run, with as many threads as are wanted now."""
-    backend, device = provenance.get("backend") or "numba", provenance.get("device") or "cpu"
-    threads = provenance.get("threads") if threads is None else threads
+    backend, device = _said(provenance, "backend", str, "numba"), _said(provenance, "device", str, "cpu")
+    threads = _said(provenance, "threads", int, None) if threads is None else threads
     return engine_of(scenario, backend=backend, device=device, threads=threads)
+
+
+def _said(provenance: dict[str, Any], name: str, kind: type, default: Any) -> Any:
+    """What a file says of its run, which anybody may have written: a value of the type that it should have."""
+    value = provenance.get(name)
+    return value if isinstance(value, kind) and not isinstance(value, bool) else default
 
 
 def _compare_versions(trajectory: Trajectory) -> None:

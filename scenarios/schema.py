@@ -7,6 +7,7 @@ contradict each other are found here; and what only the arrays show (a shape, Na
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -161,9 +162,14 @@ def _checked(tables: dict[str, Any], text: str, name: str, folder: Path, files: 
     try:
         scenario = Scenario.model_validate(tables)
     except ValidationError as error:
-        raise ScenarioError(explain(error, tables, Scenario.model_json_schema())) from None
+        raise ScenarioError(explain(error, tables, _json_schema())) from None
     scenario._name, scenario._folder, scenario._text, scenario._files = name, folder, text, files
     return scenario
+
+
+@cache
+def _json_schema() -> dict[str, Any]:
+    return Scenario.model_json_schema()
 
 
 def _contradictions(scenario: Scenario) -> Iterator[tuple[str, str]]:
