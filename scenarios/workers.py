@@ -31,6 +31,7 @@ Outcomes = Generator[tuple[int, Any], None, None]
 
 HEED = 0.1  # seconds within which Ctrl-C is heeded
 WAITING = 2  # points handed to each process, so that none waits for the next
+ANSWER_WITHIN = "20s"  # a scheduler that is there
 LOST = 5  # times that a point is given to the cluster again when Dask gives up because its workers die
 
 
@@ -84,7 +85,7 @@ def on_cluster(compute: Compute, study: Any, points: Points, address: str) -> Ou
     except ImportError:
         raise MissingExtra("a sweep on a cluster needs Dask: pip install 'attndyn[cluster]'") from None
     try:
-        client = Client(address, timeout="20s", set_as_default=False)
+        client = Client(address, timeout=ANSWER_WITHIN, set_as_default=False)
     except (OSError, ValueError) as error:
         raise InvalidInput(f"no Dask scheduler answers at {address}: {error}") from None
 
