@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .scenarios.resume import resume
     from .scenarios.run import run
     from .scenarios.schema import Scenario, load
+    from .scenarios.spectrum import spectrum
     from .scenarios.sweep import Sweep, open_sweep, sweep
     from .scenarios.trajectory import Trajectory, open
 
@@ -42,6 +43,7 @@ _HOME = {
     "scenarios.resume": ("resume",),
     "scenarios.run": ("run",),
     "scenarios.schema": ("Scenario", "load"),
+    "scenarios.spectrum": ("spectrum",),
     "scenarios.sweep": ("Sweep", "open_sweep", "sweep"),
     "scenarios.trajectory": ("Trajectory", "open"),
 }
@@ -78,6 +80,7 @@ __all__ = [
     "report",
     "resume",
     "run",
+    "spectrum",
     "sweep",
 ]
 
