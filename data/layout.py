@@ -32,7 +32,9 @@ SCENARIO = "parameters/scenario"  # u1, the exact bytes of the text, @sha256
 PROVENANCE = "parameters/provenance"  # u1, JSON, with room for what a resumed run adds in place
 SPACE = "parameters/space"  # u1, JSON, @sha256
 WEIGHTS = "parameters/weights"  # f8 [n] or [B][n]
-ARRAYS = "parameters/arrays"  # <k> f8: what the scenario read from other files; only if it did
+ARRAYS = (
+    "parameters/arrays"  # <k> f8, or f4 where that is exact: what the scenario read from other files; only if it did
+)
 ARRAY_NAMES = "parameters/array_names"  # u1, JSON list of [file, array or null], @sha256: what each of them is
 TOKEN_STRINGS = "parameters/token_strings"  # u1, JSON list, @sha256; only if the tokens have names
 OUTCOME = "parameters/outcome"  # u1 [4092], JSON {"status", "statistics"}, padded with spaces

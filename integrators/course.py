@@ -120,6 +120,9 @@ def _check_laws(way: Way, ensemble: Ensemble, engine: Engine) -> None:
     if way.layers is not None:
         if not isinstance(law, Law | Schedule) and len(law) != way.layers:
             raise InvalidInput(f"there must be one law per layer: {way.layers}; got {len(law)}")
+        for one in laws_of(law):
+            if isinstance(one, Block):
+                one.check_residual(way.residual)
     elif not isinstance(law, Law | Schedule):
         raise InvalidInput("a sequence of laws needs layers: weights that change from layer to layer")
     elif draws(law):

@@ -47,6 +47,8 @@ class LayerMap:
         engine: Engine = Engine(),  # noqa: B008  (it is frozen)
     ) -> None:
         _check(law, ensemble, step, engine)
+        if isinstance(law, Block):
+            law.check_residual(residual)
         self.law, self.space, self.step, self.residual = law, ensemble.space, float(step), residual
         self.shape, self.evaluations = ensemble.positions.shape, 0
         self.injection = None if injection is None else as_injection(injection, self.shape)

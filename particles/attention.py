@@ -77,8 +77,8 @@ class Attention:
     normalisation : a name of `normalisations.NORMALISATIONS`, "sparsemax", or one as normalisations.Entmax(1.3)
     mask          : "none", "causal" (token i sees j <= i), "without-self" (i sees j != i), or one of `masks`
     prior         : None, "alibi", or one of `priors`, added to every score
-    rotary        : None, or the base (10 000 in transformers) of the angles by which queries and keys of token i are
-                    turned: `priors.rotated`
+    rotary        : None, or what turns queries and keys of token i, see `priors.rotated`: the base of the angles
+                    (10 000 in transformers), or the angles themselves (head_dimension / 2,)
     gate          : None, or a `gates.Gate`
     multipliers   : None, or random `multipliers.Multipliers` of the weights, for networks; None with variation 0
     shift         : unnormalised only: the drift is multiplied by exp(-shift), that is, time is counted in
@@ -102,7 +102,7 @@ class Attention:
     normalisation: Any = "softmax"
     mask: Any = "none"
     prior: Any = None
-    rotary: float | None = None
+    rotary: float | Array | None = None
     gate: Gate | None = None
     multipliers: Multipliers | None = None
     shift: float = 0.0
@@ -154,8 +154,10 @@ class Attention:
             )
         if parts["normalisation"].name == "sinkhorn" and parts["prior"] is not None and not parts["prior"].symmetric:
             raise InvalidInput("sinkhorn needs a symmetric prior, for its columns have a sum as well")
-        if self.rotary is not None and not (_checked_number("rotary", self.rotary) > 1.0):
-            raise InvalidInput(f"rotary must be a base above 1; got {self.rotary!r}")
+        if np.ndim(self.rotary) > 0:
+            object.__setattr__(self, "rotary", _checked_array("rotary", self.rotary, axes=1))
+        elif self.rotary is not None and not (_checked_number("rotary", self.rotary) > 1.0):
+            raise InvalidInput(f"rotary must be a base above 1, or a list of angles; got {self.rotary!r}")
         if isinstance(parts["score"], Metric) and not (_is_one(self.query) and _is_one(self.key)):
             raise InvalidInput("the score metric has the matrix of its own; query and key must be left out")
         if self.gate is not None and not isinstance(self.gate, Gate):
@@ -247,6 +249,11 @@ class Attention:
             self.gate.check(dimension, self.heads, width)
         if self.rotary is not None and rows // self.heads % 2:
             raise InvalidInput(f"rotary needs heads of even dimension; this one is {rows // self.heads}")
+        if np.ndim(self.rotary) > 0 and 2 * np.size(self.rotary) * self.heads != rows:
+            raise InvalidInput(
+                f"rotary must have an angle for every two of a head's {rows // self.heads} components; "
+                f"got {np.size(self.rotary)}"
+            )
         return Projections(
             queries,
             keys,

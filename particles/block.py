@@ -5,17 +5,20 @@ depth t, a layer of step h does for each part in turn, and in continuous depth a
 
     layer  x <- x + h c(t) n_out(B(n_in(x)))          flow  x' = sum over B of c(t) n_out(B(n_in(x)))
 
-    norm   n_in   n_out  c(t)           lives     speed factor s of the directions: th' = P A / s (A alone)
-    none   -      -      1              anywhere
-    post   -      -      1              sphere    1
-    pre    n      -      1              R^d       r
-    peri   n      n      1              R^d       r |A|
-    ngpt   -      n      alpha          sphere    |A| / alpha
-    sqrt   -      -      1/sqrt(t + 1)  sphere    sqrt(t + 1)
-    mix    post up to depth tau, pre from there on; in R^d, from tokens on the unit sphere
+    norm      n_in   n_out  c(t)           lives     speed factor s of the directions: th' = P A / s (A alone)
+    none      -      -      1              anywhere
+    post      -      -      1              sphere    1
+    pre       n      -      1              R^d       r
+    peri      n      n      1              R^d       r |A|
+    ngpt      -      n      alpha          sphere    |A| / alpha
+    sqrt      -      -      1/sqrt(t + 1)  sphere    sqrt(t + 1)
+    mix       post up to depth tau, pre from there on; in R^d, from tokens on the unit sphere
+    add-norm  x <- x + h (n(x + B(x)) - x) and x' = sum over B of n(x + B(x)) - x, in R^d
 
 with r = |x|, th = x / r. On a sphere x is retracted after each part of a layer, and the flow is projected: that is
-post-normalisation. Source: arXiv:2510.22026 for speed factors, arXiv:2410.01131 for nGPT, arXiv:2502.02732 for peri.
+post-normalisation. With add-norm a layer of step 1 is the first transformer's "Add & Norm", x <- n(x + B(x)), and as h
+goes to 0 it has a flow whatever gain and bias n has; the two agree in their fixed points where the block has one part.
+Source: arXiv:2510.22026 for speed factors, arXiv:2410.01131 for nGPT, arXiv:2502.02732 for peri, arXiv:1706.03762.
 """
 
 from __future__ import annotations
@@ -38,11 +41,15 @@ Array = NDArray[np.floating]
 
 
 class Scheme(NamedTuple):
-    """Where a norm normalises: what a part sees (inner), what it gives (outer); and the space it is for, if any."""
+    """Where a norm normalises: what a part sees (inner), what it gives (outer); and the space it is for, if any.
+
+    added : whether what is normalised at the end is the token with what the part gives
+    """
 
     inner: bool
     outer: bool
     place: str | None
+    added: bool = False
 
 
 NORMS: dict[str, Scheme] = {
@@ -53,17 +60,20 @@ NORMS: dict[str, Scheme] = {
     "mix": Scheme(True, False, "euclidean"),  # as seen from its second piece
     "ngpt": Scheme(False, True, "sphere"),
     "sqrt": Scheme(False, False, "sphere"),
+    "add-norm": Scheme(False, True, "euclidean", added=True),
 }
+OWN_NORMALISER = ("pre", "peri", "add-norm")  # the norms that take any normaliser
 
 
 @dataclass(frozen=True, eq=False)
 class Block:
     """Attention with, optionally, a feed-forward map and normalisation; see the module for the formulas.
 
-    norm       : "none", "post", "pre", "peri", "mix", "ngpt" or "sqrt"
-    normaliser : n of pre and peri, by default the projection to the unit sphere
+    norm       : "none", "post", "pre", "peri", "mix", "ngpt", "sqrt" or "add-norm"
+    normaliser : n of pre, peri and add-norm, by default the projection to the unit sphere
     alpha      : ngpt's factor
     tau        : mix's depth of the switch
+    feed_forward_normaliser : n of the feed-forward map, where it has one of its own
 
     Raises InvalidInput for values out of range, or that another norm would need.
     """
@@ -74,12 +84,17 @@ class Block:
     normaliser: Normaliser | None = None
     alpha: float | None = None
     tau: float | None = None
+    feed_forward_normaliser: Normaliser | None = None
 
     def __post_init__(self) -> None:
         if self.norm not in NORMS:
             raise InvalidInput(f"norm must be one of {', '.join(NORMS)}; got {self.norm!r}")
-        if self.normaliser is not None and self.norm not in ("pre", "peri"):
-            raise InvalidInput(f'normaliser must be left out unless norm is "pre" or "peri"; got norm = "{self.norm}"')
+        for name in ("normaliser", "feed_forward_normaliser"):
+            if getattr(self, name) is not None and self.norm not in OWN_NORMALISER:
+                owners = ", ".join(OWN_NORMALISER)
+                raise InvalidInput(f'{name} must be left out unless norm is one of {owners}; got norm = "{self.norm}"')
+        if self.feed_forward is None and self.feed_forward_normaliser is not None:
+            raise InvalidInput("feed_forward_normaliser belongs to a feed-forward map; give feed_forward as well")
         for name, norm in (("alpha", "ngpt"), ("tau", "mix")):
             value = getattr(self, name)
             if value is not None and self.norm != norm:
@@ -117,8 +132,15 @@ class Block:
             raise InvalidInput(f'norm must be another here: "{self.norm}" is for {where}; got space "{space.name}"')
         self.attention.projections(space.dimension)
         self.normaliser_in(space).check(space.dimension)
+        if self.feed_forward_normaliser is not None:
+            self.feed_forward_normaliser.check(space.dimension)
         if self.feed_forward is not None:
             self.feed_forward.check(space.dimension)
+
+    def check_residual(self, residual: bool) -> None:
+        """Raise InvalidInput where a network without residual connection has a norm that contains it."""
+        if self.scheme.added and not residual:
+            raise InvalidInput(f'residual must be true: norm "{self.norm}" normalises a token with what is added to it')
 
     def at(self, t: float, space: Space) -> tuple[Block, Space]:
         """The block that acts from depth t on, and the space it acts in: they change where mix switches."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -19,6 +19,15 @@ from .space import Space, Sphere, library_of
 
 Array = NDArray[np.floating]
 Attend = Callable[[Any], Any]
+
+
+class Part(NamedTuple):
+    """A part of a block as a map of tokens, and its normaliser."""
+
+    map: Attend
+    normalise: TokenMap
+
+
 BELONG_TO_THE_ATTENTION = ("load", "host", "add_up", "record", "at_floor", "device", "memory", "recall")
 
 
@@ -89,7 +98,7 @@ class BlockField:
             from .backends.tensor.precision import full_precision  # imports torch, which is an extra
 
             self._precisely = full_precision
-        self._maps: tuple[Any, TokenMap, TokenMap | None] | None = None
+        self._maps: tuple[Any, TokenMap, Part | None] | None = None
 
     def __getattr__(self, name: str) -> Any:
         if name in BELONG_TO_THE_ATTENTION:
@@ -106,7 +115,7 @@ class BlockField:
         """As `velocity`, of the attention alone."""
         if self.block.scheme.inner or self.block.scheme.outer:
             x = self._space.retract(positions)
-            out[...] = self._space.project(x, self._effect(self._attend(t), t, x))
+            out[...] = self._space.project(x, self._effect(self._parts(x, self._attend(t))[0], t, x))
             return
         self._attention.velocity(t, positions, out)  # which has a faster way than projecting its `attention`
         if (factor := self.block.factor(t)) != 1.0:
@@ -125,6 +134,7 @@ class BlockField:
 
         injection : like x, added to the effect of the last part
         """
+        self.block.check_residual(residual)
         parts = self._parts(x, self._attend(t))
         for part in parts:
             step = float(h) * self._effect(part, t, x)
@@ -155,18 +165,20 @@ class BlockField:
         assert feed is not None
         return self._space.project(x, self._effect(feed, t, x))
 
-    def _effect(self, part: Attend, t: float, x: Any) -> Any:
-        """c(t) n_out(B(n_in(x))) of one part."""
-        normalise, scheme = self._maps_for(x)[0], self.block.scheme
+    def _effect(self, part: Part, t: float, x: Any) -> Any:
+        """c(t) n_out(B(n_in(x))) of one part or, under add-norm, n(x + B(x)) - x."""
+        scheme = self.block.scheme
         with self._precisely():
-            effect = part(normalise(x) if scheme.inner else x)
-        effect = normalise(effect) if scheme.outer else effect
+            effect = part.map(part.normalise(x) if scheme.inner else x)
+        if scheme.added:
+            return part.normalise(x + effect) - x
+        effect = part.normalise(effect) if scheme.outer else effect
         factor = self.block.factor(t)
         return effect if factor == 1.0 else factor * effect
 
-    def _parts(self, x: Any, attend: Attend) -> list[Attend]:
-        feed = self._maps_for(x)[1]
-        return [attend] if feed is None else [attend, feed]
+    def _parts(self, x: Any, attend: Attend) -> list[Part]:
+        normalise, feed = self._maps_for(x)
+        return [Part(attend, normalise)] if feed is None else [Part(attend, normalise), feed]
 
     def _attend(self, t: float) -> Attend:
         def attend(x: Any) -> Any:
@@ -176,10 +188,12 @@ class BlockField:
 
         return attend
 
-    def _maps_for(self, x: Any) -> tuple[TokenMap, TokenMap | None]:
-        """n and F, with their numbers where x is."""
+    def _maps_for(self, x: Any) -> tuple[TokenMap, Part | None]:
+        """n of the attention, and F with its own, with their numbers where x is."""
         kind = (type(x), x.dtype, getattr(x, "device", None))
         if self._maps is None or self._maps[0] != kind:
-            feed = self.block.feed_forward
-            self._maps = (kind, self._normaliser.prepared(x), None if feed is None else feed.prepared(x))
+            normalise, feed, own = self._normaliser.prepared(x), None, self.block.feed_forward_normaliser
+            if self.block.feed_forward is not None:
+                feed = Part(self.block.feed_forward.prepared(x), normalise if own is None else own.prepared(x))
+            self._maps = (kind, normalise, feed)
         return self._maps[1:]

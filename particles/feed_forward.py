@@ -1,6 +1,9 @@
 """The feed-forward map of a transformer's block: the same small network for every token.
 
-    F(x) = W_2 act(W_1 x + b_1) + b_2,   W_1 (hidden, dimension), W_2 (dimension, hidden)
+    F(x) = W_2 act(W_1 x + b_1) + b_2                        W_1 (hidden, dimension), W_2 (dimension, hidden)
+    F(x) = W_2 (act(W_g x + b_g) * (W_1 x + b_1)) + b_2      gated, with * by components; W_g (hidden, dimension)
+
+The gated form, with silu, is that of Llama. Source: arXiv:2002.05202.
 
 A new activation is one function and one row of ACTIVATIONS.
 """
@@ -47,10 +50,11 @@ ACTIVATIONS: dict[str, Callable[[Any], Any]] = {"relu": relu, "gelu": gelu, "gel
 
 @dataclass(frozen=True, eq=False)
 class FeedForward:
-    """The map x -> W_2 act(W_1 x + b_1) + b_2 of every token.
+    """The map x -> W_2 act(W_1 x + b_1) + b_2 of every token, or the gated one; see the module.
 
     inner : W_1, (hidden, dimension)        inner_bias : b_1, (hidden,), or None
     outer : W_2, (dimension, hidden)        outer_bias : b_2, (dimension,), or None
+    gate  : W_g, (hidden, dimension), or None for none        gate_bias : b_g, (hidden,), or None
     activation : "relu", "gelu" (exact), "gelu-tanh" or "silu"
 
     Raises InvalidInput for an unknown activation, shapes that do not fit each other, or numbers that are not finite.
@@ -61,20 +65,26 @@ class FeedForward:
     inner_bias: Array | None = None
     outer_bias: Array | None = None
     activation: str = "gelu"
+    gate: Array | None = None
+    gate_bias: Array | None = None
 
     def __post_init__(self) -> None:
         if self.activation not in ACTIVATIONS:
             raise InvalidInput(f"activation must be one of {', '.join(ACTIVATIONS)}; got {self.activation!r}")
-        for name, axes in (("inner", 2), ("outer", 2), ("inner_bias", 1), ("outer_bias", 1)):
+        for name, axes in {"inner": 2, "outer": 2, "gate": 2, "inner_bias": 1, "outer_bias": 1, "gate_bias": 1}.items():
             given = getattr(self, name)
-            if given is not None or axes == 2:
+            if given is not None or name in ("inner", "outer"):
                 object.__setattr__(self, name, checked_numbers(name, given, axes))
         hidden, dimension = self.inner.shape
         if self.outer.shape != (dimension, hidden):
             raise InvalidInput(
                 f"outer must have the shape (dimension, hidden) = ({dimension}, {hidden}); got {self.outer.shape}"
             )
-        for name, rows in (("inner_bias", hidden), ("outer_bias", dimension)):
+        if self.gate is not None and self.gate.shape != self.inner.shape:
+            raise InvalidInput(f"gate must have the shape of inner, {self.inner.shape}; got {self.gate.shape}")
+        if self.gate is None and self.gate_bias is not None:
+            raise InvalidInput("gate_bias belongs to a gate; give gate as well")
+        for name, rows in (("inner_bias", hidden), ("outer_bias", dimension), ("gate_bias", hidden)):
             bias = getattr(self, name)
             if bias is not None and bias.shape != (rows,):
                 raise InvalidInput(f"{name} must have {rows} numbers; got {bias.shape[0]}")
@@ -86,14 +96,22 @@ class FeedForward:
 
     def prepared(self, x: Any) -> Callable[[Any], Any]:
         """The map for arrays or tensors of the type, and on the device, of x."""
-        inner, outer = like(x, self.inner).T, like(x, self.outer).T
-        inner_bias, outer_bias = (0.0 if bias is None else like(x, bias) for bias in (self.inner_bias, self.outer_bias))
+        inner, outer = affine(x, self.inner, self.inner_bias), affine(x, self.outer, self.outer_bias)
         activate = ACTIVATIONS[self.activation]
-        return lambda tokens: activate(tokens @ inner + inner_bias) @ outer + outer_bias
+        if self.gate is None:
+            return lambda tokens: outer(activate(inner(tokens)))
+        gate = affine(x, self.gate, self.gate_bias)
+        return lambda tokens: outer(activate(gate(tokens)) * inner(tokens))
 
     def __call__(self, positions: Any) -> Any:
         """F of every token: an array or a tensor (..., dimension) to the same."""
         return self.prepared(positions)(positions)
+
+
+def affine(x: Any, matrix: Array, bias: Array | None) -> Callable[[Any], Any]:
+    """The map tokens -> matrix token + bias for arrays or tensors of the type, and on the device, of x."""
+    transposed, added = like(x, matrix).T, None if bias is None else like(x, bias)
+    return lambda tokens: tokens @ transposed if added is None else tokens @ transposed + added
 
 
 def _special(x: Any) -> Any:

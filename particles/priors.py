@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from ..errors import InvalidInput
 
@@ -108,13 +108,21 @@ def as_prior(value: Any) -> Any:
     raise InvalidInput(f"prior must be none, {', '.join(PRIORS)}; got {value!r}")
 
 
-def rotated(x: Array, base: ArrayLike) -> Array:
-    """Rotary positions: components 2c, 2c + 1 of token i turned by i base^(-2c / d); x (..., tokens, d), d even.
+def rotary_angles(rotary: float | Array, tokens: int, d: int) -> Array:
+    """By how much `rotated` turns the pairs of components of the tokens, (tokens, d / 2)."""
+    each = rotary if isinstance(rotary, np.ndarray) else float(rotary) ** (-np.arange(0, d, 2) / d)
+    return np.arange(tokens)[:, None] * each
+
+
+def rotated(x: Array, rotary: float | Array) -> Array:
+    """Rotary positions: components 2c, 2c + 1 of token i turned by the angle i theta_c; x (..., tokens, d), d even.
+
+    rotary : the base, theta_c = base^(-2c / d); or the angles theta themselves, (d / 2,)
 
     Inner products of queries and keys then depend on positions through i - j alone. Source: arXiv:2104.09864.
     """
     tokens, d = x.shape[-2:]
-    angles = np.arange(tokens)[:, None] * np.asarray(base, np.float64) ** (-np.arange(0, d, 2) / d)
+    angles = rotary_angles(rotary, tokens, d)
     cosine, sine = np.cos(angles).astype(x.dtype), np.sin(angles).astype(x.dtype)
     even, odd = x[..., 0::2], x[..., 1::2]
     out = np.empty_like(x)

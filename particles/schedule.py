@@ -28,7 +28,8 @@ Array = NDArray[np.floating]
 OF_ATTENTION = (
     "beta", "query", "key", "value", "output", "query_bias", "key_bias", "value_bias", "output_bias",
 )  # fmt: skip
-OF_FEED_FORWARD = ("inner", "outer", "inner_bias", "outer_bias")
+OF_FEED_FORWARD = ("inner", "outer", "inner_bias", "outer_bias", "gate", "gate_bias")
+OF_NORMALISERS = ("normaliser", "feed_forward_normaliser")  # of a block, whose gain and bias are numbers
 SLACK = 1e-12  # a depth is reached up to this fraction of it
 BELONG_TO_THE_FIELD = ("load", "host", "add_up", "device")
 
@@ -131,10 +132,15 @@ def breaks(law: Law | Schedule) -> tuple[float, ...]:
 
 
 def numbers_of(law: Law) -> dict[str, Any]:
-    """What is interpolated: beta, the matrices and the biases of a law, by name."""
+    """What is interpolated: beta, the matrices, the biases and the gains of a law, by name."""
     found = {name: getattr(attention_of(law), name) for name in OF_ATTENTION}
     feed = feed_forward_of(law)
-    return found if feed is None else found | {name: getattr(feed, name) for name in OF_FEED_FORWARD}
+    if feed is not None:
+        found |= {name: getattr(feed, name) for name in OF_FEED_FORWARD}
+    for own in OF_NORMALISERS:
+        normaliser = getattr(law, own, None)
+        found |= {f"{own}.{name}": getattr(normaliser, name) for name in ("gain", "bias") if hasattr(normaliser, name)}
+    return found
 
 
 def with_numbers(law: Law, numbers: dict[str, Any]) -> Law:
@@ -146,7 +152,12 @@ def with_numbers(law: Law, numbers: dict[str, Any]) -> Law:
     feed = law.feed_forward
     if feed is not None:
         feed = replace(feed, **{name: value for name, value in numbers.items() if name in OF_FEED_FORWARD})
-    return replace(law, attention=attention, feed_forward=feed)
+    normalisers: dict[str, Any] = {own: getattr(law, own) for own in OF_NORMALISERS}
+    for key, value in numbers.items():
+        own, _, name = key.partition(".")
+        if own in normalisers:
+            normalisers[own] = replace(normalisers[own], **{name: value})
+    return replace(law, attention=attention, feed_forward=feed, **normalisers)
 
 
 def between(before: dict[str, Any], after: dict[str, Any], theta: float) -> dict[str, Any]:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from ..integrators import SPLITTING_METHODS, method_of
-from ..particles.block import NORMS
+from ..particles.block import NORMS, OWN_NORMALISER
 from ..particles.feed_forward import ACTIVATIONS
 from ..particles.normalisers import NORMALISERS
+from .parts import Array
 from .values import Matrix, OneOf, RandomMatrix, Section, Vector
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class FeedForwardTable(Section):
-    """The feed-forward map outer act(inner x + inner_bias) + outer_bias of every token."""
+    """The feed-forward map outer act(inner x + inner_bias) + outer_bias of every token, or with a gate."""
 
     activation: Annotated[str, OneOf(ACTIVATIONS)] = Field(default="gelu", description="act; gelu is the exact form.")
     hidden: int | None = Field(
@@ -31,6 +32,15 @@ class FeedForwardTable(Section):
     outer: Matrix = Field(default=RandomMatrix(law="gaussian"), description="Second matrix, (dimension, hidden).")
     inner_bias: Vector | None = Field(default=None, description="Added before the activation, (hidden,).")
     outer_bias: Vector | None = Field(default=None, description="Added at the end, (dimension,).")
+    gate: Array | None = Field(
+        default=None,
+        description="Matrix (hidden, dimension) of outer (act(gate x + gate_bias) * (inner x + inner_bias)) + outer_bias.",
+    )
+    gate_bias: Vector | None = Field(default=None, description="Added within the gate, (hidden,).")
+    norm_gain: Vector | None = Field(
+        default=None, description="Where this part has a normaliser of its own: its gain, instead of block.gain."
+    )
+    norm_bias: Vector | None = Field(default=None, description="The bias of that normaliser, instead of block.bias.")
 
 
 class BlockSection(Section):
@@ -38,10 +48,12 @@ class BlockSection(Section):
 
     norm: Annotated[str, OneOf(NORMS)] = Field(
         default="none",
-        description="Where tokens are normalised: post, ngpt, sqrt (sphere); pre, peri, mix (R^d); none: by the space.",
+        description="Where tokens are normalised: post, ngpt, sqrt (sphere); pre, peri, mix, add-norm (R^d); or by the "
+        "space: none.",
     )
     normaliser: Annotated[str, OneOf(NORMALISERS)] = Field(
-        default="sphere", description="How pre and peri normalise: x / |x|, layer normalisation, or root mean square."
+        default="sphere",
+        description="How pre, peri and add-norm normalise: x / |x|, layer normalisation, or root mean square.",
     )
     gain: Vector | None = Field(default=None, description="Of layer and rms: a factor for each component.")
     bias: Vector | None = Field(default=None, description="Of layer: added to each component.")
@@ -56,17 +68,38 @@ class BlockSection(Section):
         return [name for name in ("inner", "outer") if feed and isinstance(getattr(feed, name), RandomMatrix)]
 
 
+class Readout(Section):
+    """What a model does to its tokens after the last layer: no part of the dynamics."""
+
+    normaliser: Annotated[str, OneOf([name for name in NORMALISERS if name != "sphere"])] = Field(
+        description="Layer normalisation, or root mean square."
+    )
+    gain: Vector | None = Field(default=None, description="A factor for each component.")
+    bias: Vector | None = Field(default=None, description="Of layer: added to each component.")
+    epsilon: float = Field(default=1e-5, gt=0, description="Added to the mean square.")
+
+
 def wrong_block(scenario: Scenario) -> Iterator[tuple[str, str]]:
     """Pairs of a key and a sentence that says with what it does not go together."""
     block, depth = scenario.block, scenario.depth
     place = NORMS[block.norm].place
     if place not in (None, scenario.space.kind):
         yield "block.norm", f'"{block.norm}" needs space.kind = "{place}"; got "{scenario.space.kind}"'
-    if "normaliser" in block.model_fields_set and block.norm not in ("pre", "peri"):
-        yield "block.normaliser", f'belongs to norm = "pre" or "peri"; got norm = "{block.norm}"'
+    if "normaliser" in block.model_fields_set and block.norm not in OWN_NORMALISER:
+        yield "block.normaliser", f'belongs to one of the norms {", ".join(OWN_NORMALISER)}; got norm = "{block.norm}"'
     for key, owners in (("gain", ("layer", "rms")), ("bias", ("layer",)), ("epsilon", ("layer", "rms"))):
         if key in block.model_fields_set and block.normaliser not in owners:
             yield f"block.{key}", f'belongs to normaliser = "{owners[0]}"; got normaliser = "{block.normaliser}"'
+    feed = block.feed_forward
+    for key, owners in (("norm_gain", ("layer", "rms")), ("norm_bias", ("layer",))):
+        if feed is not None and key in feed.model_fields_set and block.normaliser not in owners:
+            yield f"block.feed_forward.{key}", f'belongs to normaliser = "{owners[0]}"; got "{block.normaliser}"'
+    if feed is not None and feed.gate is None and feed.gate_bias is not None:
+        yield "block.feed_forward.gate_bias", "belongs to a gate; give gate as well"
+    if scenario.readout is not None and scenario.readout.bias is not None and scenario.readout.normaliser != "layer":
+        yield "readout.bias", f'belongs to normaliser = "layer"; got normaliser = "{scenario.readout.normaliser}"'
+    if NORMS[block.norm].added and not depth.residual:
+        yield "depth.residual", f'must be true: norm "{block.norm}" normalises a token with what is added to it'
     for key, norm in (("alpha", "ngpt"), ("tau", "mix")):
         if getattr(block, key) is not None and block.norm != norm:
             yield f"block.{key}", f'belongs to norm = "{norm}"; got norm = "{block.norm}"'

@@ -20,15 +20,16 @@ from ..particles.block import Law, check_start, in_layer
 from ..particles.gates import Gate
 from ..particles.initial import placed
 from ..particles.multipliers import Multipliers
+from ..particles.normalisers import Normaliser
 from ..particles.observables import check_names, default_cluster_distance
 from ..particles.schedule import Schedule
 from ..particles.weighting import Weighting
 from ..particles.weights import draw
-from .block_build import with_block
+from .block_build import readout_of, with_block
 from .mistakes import ScenarioError, blaming
-from .numbers import numbers, vector
+from .numbers import Layered, numbers, vector
 from .parts import REGISTRIES, make
-from .schedule import depths_of
+from .schedule import MUST_DIFFER, depths_of
 from .schedule_build import scheduled
 from .schema import Scenario
 from .times import save_times
@@ -49,6 +50,7 @@ class Plan:
     strings    : the tokens as text, where the scenario has them
     schedule   : the laws over depth, where they change by a schedule
     weighting  : how token weights change with depth, where they do
+    readout    : what is done to the tokens after the last layer to read them, where that is something
     """
 
     scenario: Scenario
@@ -58,6 +60,7 @@ class Plan:
     strings: list[str] | None
     schedule: Schedule | None = None
     weighting: Weighting | None = None
+    readout: Normaliser | None = None
 
     @property
     def cluster_distance(self) -> float:
@@ -122,13 +125,8 @@ def build(scenario: Scenario) -> Plan:
     Raises ScenarioError, with one line that names the key of the first mistake.
     """
     ensemble = _ensemble(scenario)
-    changing = scenario.depth.weights == "schedule"
-    layers = range(len(depths_of(scenario.depth)) if changing else 1)
-    if scenario.depth.weights == "independent":
-        layers = range(scenario.depth.layers or 1)
-    fixed = {name: _bias(scenario, name) for name in BIASES}
-    laws = [with_block(scenario, _law(scenario, ensemble, layer, fixed), ensemble.space, layer) for layer in layers]
-    schedule = scheduled(scenario, laws) if changing else None
+    laws = _laws(scenario, ensemble)
+    schedule = scheduled(scenario, laws) if scenario.depth.weights == "schedule" else None
     laws = laws if schedule is None else list(schedule.laws)
     if scenario.depth.layers is None:
         with blaming("tokens.initial"):
@@ -137,7 +135,27 @@ def build(scenario: Scenario) -> Plan:
         check_names(scenario.save.observables, laws[0], ensemble.space)
     times = save_times(scenario.depth, scenario.save)
     strings, weighting = _strings(scenario, ensemble.tokens), weighting_of(scenario, ensemble)
-    return Plan(scenario, ensemble, laws, times, strings, schedule, weighting)
+    return Plan(scenario, ensemble, laws, times, strings, schedule, weighting, readout_of(scenario, ensemble.dimension))
+
+
+def _laws(scenario: Scenario, ensemble: Ensemble) -> list[Law]:
+    """The laws: one, one for each layer, or one for each depth of the schedule. Those of the same numbers are one."""
+    depth, layered = scenario.depth, Layered(scenario)
+    count = {"shared": 1, "independent": depth.layers or 1}.get(depth.weights) or len(depths_of(depth))
+    drawn = bool(scenario.attention.drawn() or scenario.block.drawn())
+    laws: list[Law] = []
+    for number in range(count):
+        if number and not drawn:
+            if layered.height is None:
+                raise ScenarioError(f'depth.weights: "{depth.weights}" {MUST_DIFFER}')
+            if number >= layered.height:
+                laws.append(laws[number % layered.height])
+                continue
+        attention = _law(scenario, ensemble, number, layered)
+        laws.append(with_block(scenario, attention, ensemble.space, number, layered))
+    if depth.layer is not None and layered.height is None:
+        raise ScenarioError(f"depth.layer: picks from arrays that hold one for each layer; got {depth.layer}, none do")
+    return laws
 
 
 def _ensemble(scenario: Scenario) -> Ensemble:
@@ -177,17 +195,24 @@ def _space(scenario: Scenario) -> Space:
     return Sphere(dimension, 1.0 if scenario.space.radius is None else scenario.space.radius)
 
 
-def _law(scenario: Scenario, ensemble: Ensemble, layer: int, biases: dict[str, Any]) -> Attention:
+def _law(scenario: Scenario, ensemble: Ensemble, layer: int, layered: Layered) -> Attention:
     attention, dimension = scenario.attention, ensemble.dimension
-    matrices: dict[str, Any] = {name: _matrix(scenario, name, dimension, layer) for name in MATRICES}
+    matrices: dict[str, Any] = {name: _matrix(scenario, name, dimension, layer, layered) for name in MATRICES}
+    biases: dict[str, Any] = {}
+    for name in BIASES:
+        with blaming(f"attention.{name}"):
+            biases[name] = layered.vector(getattr(attention, name), layer)
     options: dict[str, Any] = {}
     for key in REGISTRIES:
         with blaming(f"attention.{key}"):
             options[key] = make(key, getattr(attention, key), lambda value: numbers(scenario, value))
     if attention.gate is not None:
         with blaming("attention.gate"):
-            matrix, bias = numbers(scenario, attention.gate.matrix), vector(scenario, attention.gate.bias)
-            options["gate"] = Gate(matrix, bias, attention.gate.on)
+            matrix = layered.matrix(attention.gate.matrix, layer)
+            options["gate"] = Gate(matrix, layered.vector(attention.gate.bias, layer), attention.gate.on)
+    with blaming("attention.rotary"):
+        rotary: Any = attention.rotary
+        options["rotary"] = rotary if isinstance(rotary, float | None) else vector(scenario, rotary)
     if attention.multipliers is not None:
         given = attention.multipliers
         seed = scenario.tokens.seed if given.seed is None else given.seed
@@ -197,7 +222,6 @@ def _law(scenario: Scenario, ensemble: Ensemble, layer: int, biases: dict[str, A
             beta=attention.beta,
             heads=attention.heads,
             shift=attention.shift,
-            rotary=attention.rotary,
             **options,
             **matrices,
             **biases,
@@ -208,7 +232,9 @@ def _law(scenario: Scenario, ensemble: Ensemble, layer: int, biases: dict[str, A
     return law
 
 
-def _matrix(scenario: Scenario, name: str, dimension: int, layer: int) -> float | NDArray[np.float64] | None:
+def _matrix(
+    scenario: Scenario, name: str, dimension: int, layer: int, layered: Layered
+) -> float | NDArray[np.float64] | None:
     value = getattr(scenario.attention, name)
     with blaming(f"attention.{name}"):
         if value is None:
@@ -219,10 +245,8 @@ def _matrix(scenario: Scenario, name: str, dimension: int, layer: int) -> float 
             seed = scenario.tokens.seed if value.seed is None else value.seed
             rows, columns = _shape(scenario, name, dimension)
             return value.scale * draw(value.law, rows, columns, seed, (layer, MATRICES.index(name)))
-        matrix = numbers(scenario, value)
+        matrix = layered.matrix(value, layer)
         assert matrix is not None
-        if matrix.ndim != 2:
-            raise InvalidInput(f"must be a matrix; got an array of the shape {matrix.shape}")
         _check_rows(scenario, name, matrix, dimension)
         return matrix
 
@@ -253,14 +277,6 @@ def _check_rows(scenario: Scenario, name: str, matrix: NDArray[np.float64], dime
     expected = (attention.heads * attention.head_dimension, dimension)
     if matrix.shape != expected:
         raise InvalidInput(f"must have the shape (heads * head_dimension, dimension) = {expected}; got {matrix.shape}")
-
-
-def _bias(scenario: Scenario, name: str) -> NDArray[np.float64] | None:
-    with blaming(f"attention.{name}"):
-        bias = vector(scenario, getattr(scenario.attention, name))
-        if bias is not None and bias.ndim != 1:
-            raise InvalidInput(f"must be a list of numbers; got an array of the shape {bias.shape}")
-        return bias
 
 
 def _strings(scenario: Scenario, tokens: int) -> list[str] | None:

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from ..integrators import method_of
 from ..particles.weights import GAUSSIAN
+from .sources import arrays_named
 from .values import Section
 
 if TYPE_CHECKING:
@@ -19,16 +20,20 @@ if TYPE_CHECKING:
 MAX_DEPTHS = 100_000
 PER_CORRELATION = 10  # depths on one correlation length, by default
 SLACK = 1e-9
+MUST_DIFFER = (
+    "needs a matrix to draw, { law = ... }, under attention or block.feed_forward, or files whose arrays hold one "
+    "matrix for each layer along their first axis"
+)
 
 
 class ScheduleSection(Section):
-    """How drawn matrices change with depth; those that are given stay."""
+    """How matrices change with depth: those that are drawn, and those of files that hold one for each layer."""
 
     kind: Literal["piecewise", "interpolated", "ornstein-uhlenbeck"] = Field(
-        description="New matrices at some depths, kept until the next or interpolated; or a Gaussian process."
+        description="Other matrices at some depths, kept until the next or interpolated; or a Gaussian process."
     )
     depths: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1)] | None = Field(
-        default=None, description="The depths at which matrices are drawn; depth 0 is always one of them."
+        default=None, description="The depths of the matrices; depth 0 is always one of them, the last ones stay."
     )
     every: float | None = Field(
         default=None, gt=0, description="Instead of depths: the distance of two; by default a tenth of the correlation."
@@ -36,6 +41,12 @@ class ScheduleSection(Section):
     correlation: float | None = Field(
         default=None, gt=0, description="Of ornstein-uhlenbeck: at a distance s in depth it is exp(-s / correlation)."
     )
+
+
+def may_differ(scenario: Scenario) -> bool:
+    """Whether laws may differ by depth: something is drawn, or read from a file, which may hold one for each layer."""
+    sections = (scenario.attention, scenario.block)
+    return any(section.drawn() or any(arrays_named([section.model_dump()])) for section in sections)
 
 
 def depths_of(depth: Depth) -> list[float]:
@@ -61,12 +72,8 @@ def wrong_schedule(scenario: Scenario) -> Iterator[tuple[str, str]]:
     if schedule is None:
         yield "depth.schedule", 'missing; weights = "schedule" needs { kind = ..., every = ... }'
         return
-    if not (scenario.attention.drawn() or scenario.block.drawn()):
-        yield (
-            "depth.weights",
-            '"schedule" needs a matrix to draw: attention.query, key, value or output = { law = ... }, or '
-            "block.feed_forward",
-        )
+    if not may_differ(scenario):
+        yield "depth.weights", f'"schedule" {MUST_DIFFER}'
     if scenario.block.norm == "mix":
         yield "block.norm", '"mix" does not go with depth.weights = "schedule": it has a depth of its own'
     if depth.sums != "exact" and schedule.kind != "piecewise":

@@ -17,13 +17,13 @@ from ..errors import InvalidInput
 from ..integrators import METHODS, method_of
 from ..integrators.brownian import SLACK, halvings
 from . import toml
-from .block import BlockSection, wrong_block
+from .block import BlockSection, Readout, wrong_block
 from .files import LIBRARY, locate, source
 from .limits.keys import LimitSection
 from .mistakes import ScenarioError, explain
 from .overrides import merge
 from .parts import word
-from .schedule import wrong_schedule
+from .schedule import MUST_DIFFER, may_differ, wrong_schedule
 from .sections import AttentionSection, Depth, Save, SpaceSection, Tokens
 from .sources import Folder, Source
 from .times import wrong_times
@@ -50,6 +50,9 @@ class Scenario(Section):
         default=BlockSection(), description="What a layer does besides its attention: feed-forward map, normalisation."
     )
     depth: Depth = Field(default=Depth(), description="How far and by what method.")
+    readout: Readout | None = Field(
+        default=None, description="What a model does to its tokens after the last layer, to read them."
+    )
     limit: LimitSection | None = Field(default=None, description="A limit study of the scenario: attndyn limit.")
     save: Save = Field(default=Save(), description="What is kept, and when the run ends before its time.")
 
@@ -199,6 +202,8 @@ def _wrong_tokens(scenario: Scenario) -> Iterator[tuple[str, str]]:
 
 def _wrong_depth(scenario: Scenario) -> Iterator[tuple[str, str]]:
     depth = scenario.depth
+    if depth.layer is not None and depth.weights != "shared":
+        yield "depth.layer", f'belongs to weights = "shared"; got weights = "{depth.weights}"'
     yield from _wrong_sums(scenario)
     yield from _wrong_noise(depth)
     if depth.layers is None:
@@ -219,12 +224,8 @@ def _wrong_depth(scenario: Scenario) -> Iterator[tuple[str, str]]:
         yield f"depth.{key}", "belongs to integration in continuous depth; a network of layers has none"
     if scenario.save.stop.drift is not None:
         yield "save.stop.drift", "belongs to integration in continuous depth; a layer has no drift"
-    if depth.weights == "independent" and not (scenario.attention.drawn() or scenario.block.drawn()):
-        yield (
-            "depth.weights",
-            '"independent" needs a matrix to draw: attention.query, key, value or output = { law = ... }, or '
-            "block.feed_forward",
-        )
+    if depth.weights == "independent" and not may_differ(scenario):
+        yield "depth.weights", f'"independent" {MUST_DIFFER}'
 
 
 def _wrong_noise(depth: Depth) -> Iterator[tuple[str, str]]:

@@ -21,6 +21,7 @@ from .values import (
     Matrix,
     OneOf,
     RandomMatrix,
+    Rotary,
     Section,
     Vector,
 )
@@ -126,10 +127,10 @@ class AttentionSection(Section):
         description="causal: a token sees itself and those before it; without-self: all but itself; or a table.",
     )
     prior: Annotated[str | PartTable, PRIOR] = Field(default="none", description="What is added to every score.")
-    rotary: float | None = Field(
+    rotary: Rotary | None = Field(
         default=None,
-        gt=1,
-        description="The base of rotary positions, in transformers 10000; by default there are none.",
+        description="Rotary positions: the base of their angles, in transformers 10000, or the angles of a token, one "
+        "for every two components of a head; by default there are none.",
     )
     gate: Gate | None = Field(default=None, description="The gate of a token on what it receives.")
     multipliers: Multipliers | None = Field(
@@ -160,10 +161,16 @@ class Depth(Section):
 
     weights: Literal["shared", "independent", "schedule"] = Field(
         default="shared",
-        description="Drawn matrices: the same at every depth, for every layer its own (with layers), or a schedule.",
+        description="Matrices that are drawn, or of files that hold one for each layer: one for every depth, for every "
+        "layer its own (with layers; after the last of a file the first again), or a schedule.",
+    )
+    layer: int | None = Field(
+        default=None,
+        ge=0,
+        description='With weights = "shared" and files that hold one matrix for each layer: which; by default 0.',
     )
     schedule: ScheduleSection | None = Field(
-        default=None, description='With weights = "schedule": how drawn matrices change with depth.'
+        default=None, description='With weights = "schedule": how matrices change with depth.'
     )
     scaling: Annotated[str, OneOf(SCALINGS)] = Field(
         default="1/L",

@@ -7,6 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..data import reading
 from ..particles.block import Law
 from .mistakes import ScenarioError
@@ -55,6 +58,14 @@ class Trajectory(reading.Trajectory):
     def law_at(self, t: float) -> Law:
         """The law that acts on the tokens at depth t: where layers differ, that of the layer to come."""
         return self.plan.law_at(t)
+
+    def readout(self, frame: int = -1) -> NDArray[np.floating]:
+        """The tokens of a frame as the model would read them after its last layer, (replicas, tokens, dimension).
+
+        They are normalised as the scenario's [readout] says; without one they are the tokens themselves.
+        """
+        positions, normaliser = self.positions[frame], self.plan.readout
+        return positions if normaliser is None else normaliser(positions)
 
     def plot(
         self,

@@ -108,6 +108,24 @@ Vector = Annotated[
 ]
 
 
+def _kind_of_rotary(value: Any) -> str | None:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return "number"
+    return _kind_of_array(value)
+
+
+Rotary = Annotated[
+    Annotated[float, Field(gt=1), Tag("number")]
+    | Annotated[list[float], Field(min_length=1), Tag("list")]
+    | Annotated[ArrayFile, Tag("an array file")],
+    Discriminator(
+        _kind_of_rotary,
+        custom_error_type="form",
+        custom_error_message="a number, a list of numbers or { file = ..., array = ... }",
+    ),
+]
+
+
 def _kind_of_points(value: Any) -> str | None:
     if not isinstance(value, list):
         return None

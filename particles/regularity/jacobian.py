@@ -202,7 +202,7 @@ def _turned(x: Array, v: Array) -> Array:
     return np.divide(turned, length, out=np.zeros_like(turned), where=np.broadcast_to(length > 0, turned.shape))
 
 
-def _turned_back(x: Array, base: float) -> Array:
+def _turned_back(x: Array, rotary: float | Array) -> Array:
     """The transpose of `rotated`."""
     signs = np.where(np.arange(x.shape[-1]) % 2, -1.0, 1.0)
-    return signs * rotated(signs * x, base)
+    return signs * rotated(signs * x, rotary)

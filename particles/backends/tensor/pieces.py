@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ...normalisations import TIES
+from ...priors import rotary_angles
 
 
 def scores(score: Any, query: Tensor, key: Tensor, beta: float) -> Tensor:
@@ -50,10 +51,9 @@ def log_sums(scores: Tensor, measure: Tensor) -> Tensor:
     return (highest + terms.sum(-1, keepdim=True).log())[..., 0]
 
 
-def rotated(x: Tensor, base: float) -> Tensor:
+def rotated(x: Tensor, rotary: float | np.ndarray) -> Tensor:
     """See `priors.rotated`."""
-    tokens, d = x.shape[-2:]
-    angles = np.arange(tokens)[:, None] * base ** (-np.arange(0, d, 2) / d)
+    angles = rotary_angles(rotary, *x.shape[-2:])
     cosine, sine = (torch.as_tensor(f(angles), dtype=x.dtype, device=x.device) for f in (np.cos, np.sin))
     even, odd = x[..., 0::2], x[..., 1::2]
     return torch.stack([cosine * even - sine * odd, sine * even + cosine * odd], dim=-1).flatten(-2)
