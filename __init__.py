@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .data.importers import Imported, import_model
     from .data.movies import movie
     from .errors import AttndynError, InvalidInput, MissingExtra, TrajectoryError
     from .integrators import Solution, integrate
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOME = {
+    "data.importers": ("Imported", "import_model"),
     "data.movies": ("movie",),
     "errors": ("AttndynError", "InvalidInput", "MissingExtra", "TrajectoryError"),
     "integrators": ("Solution", "integrate"),
@@ -57,6 +59,7 @@ __all__ = [
     "Euclidean",
     "FeedForward",
     "Findings",
+    "Imported",
     "InvalidInput",
     "MissingExtra",
     "Scenario",
@@ -70,6 +73,7 @@ __all__ = [
     "__version__",
     "analyze",
     "compare",
+    "import_model",
     "integrate",
     "limit",
     "load",

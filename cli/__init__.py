@@ -17,6 +17,7 @@ import typer
 from ..errors import AttndynError, InvalidInput, MissingExtra
 from .analyze import analyze
 from .compare import compare
+from .import_model import import_model
 from .library import check, list_scenarios, schema, show
 from .limit import limit
 from .look import info, plot
@@ -40,6 +41,7 @@ COMMANDS: dict[str, Callable[..., None]] = {  # in the order of the help
     "list": list_scenarios,
     "show": show,
     "check": check,
+    "import-model": import_model,
     "run": run,
     "resume": resume,
     "sweep": sweep,

@@ -154,8 +154,8 @@ class Attention:
             )
         if parts["normalisation"].name == "sinkhorn" and parts["prior"] is not None and not parts["prior"].symmetric:
             raise InvalidInput("sinkhorn needs a symmetric prior, for its columns have a sum as well")
-        if np.ndim(self.rotary) > 0:
-            object.__setattr__(self, "rotary", _checked_array("rotary", self.rotary, axes=1))
+        if isinstance(self.rotary, np.ndarray | list):
+            parts["rotary"] = _checked_array("rotary", self.rotary, axes=1)
         elif self.rotary is not None and not (_checked_number("rotary", self.rotary) > 1.0):
             raise InvalidInput(f"rotary must be a base above 1, or a list of angles; got {self.rotary!r}")
         if isinstance(parts["score"], Metric) and not (_is_one(self.query) and _is_one(self.key)):
@@ -249,10 +249,10 @@ class Attention:
             self.gate.check(dimension, self.heads, width)
         if self.rotary is not None and rows // self.heads % 2:
             raise InvalidInput(f"rotary needs heads of even dimension; this one is {rows // self.heads}")
-        if np.ndim(self.rotary) > 0 and 2 * np.size(self.rotary) * self.heads != rows:
+        if isinstance(self.rotary, np.ndarray) and 2 * self.rotary.size * self.heads != rows:
             raise InvalidInput(
                 f"rotary must have an angle for every two of a head's {rows // self.heads} components; "
-                f"got {np.size(self.rotary)}"
+                f"got {self.rotary.size}"
             )
         return Projections(
             queries,

@@ -154,9 +154,9 @@ def with_numbers(law: Law, numbers: dict[str, Any]) -> Law:
         feed = replace(feed, **{name: value for name, value in numbers.items() if name in OF_FEED_FORWARD})
     normalisers: dict[str, Any] = {own: getattr(law, own) for own in OF_NORMALISERS}
     for key, value in numbers.items():
-        own, _, name = key.partition(".")
-        if own in normalisers:
-            normalisers[own] = replace(normalisers[own], **{name: value})
+        whose, _, name = key.partition(".")
+        if whose in normalisers:
+            normalisers[whose] = replace(normalisers[whose], **{name: value})
     return replace(law, attention=attention, feed_forward=feed, **normalisers)
 
 

@@ -34,7 +34,7 @@ class FeedForwardTable(Section):
     outer_bias: Vector | None = Field(default=None, description="Added at the end, (dimension,).")
     gate: Array | None = Field(
         default=None,
-        description="Matrix (hidden, dimension) of outer (act(gate x + gate_bias) * (inner x + inner_bias)) + outer_bias.",
+        description="Matrix (hidden, dimension): outer (act(gate x + gate_bias) * (inner x + inner_bias)).",
     )
     gate_bias: Vector | None = Field(default=None, description="Added within the gate, (hidden,).")
     norm_gain: Vector | None = Field(

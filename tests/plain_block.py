@@ -88,6 +88,8 @@ def effects(norm, feed, t, normaliser=None):
 
     def effect(part):
         def function(x):
+            if norm == "add-norm":
+                return n(x + part(x)) - x
             y = part(n(x) if norm in ("pre", "peri") else x)
             return factor * (n(y) if norm in ("peri", "ngpt") else y)
 

@@ -110,7 +110,7 @@ MISTAKES = {
     ),
     "normaliser of the sphere": (
         SPHERE | {"block": {"norm": "post", "normaliser": "rms"}},
-        'block.normaliser: belongs to norm = "pre" or "peri"; got norm = "post"',
+        'block.normaliser: belongs to one of the norms pre, peri, add-norm; got norm = "post"',
     ),
     "gain without its normaliser": ({"block": {"norm": "pre", "gain": [1.0] * 4}}, "block.gain: belongs to normaliser"),
     "bias of rms": (

@@ -1,0 +1,152 @@
+"""import_model: a checkpoint and a text to a folder of scenarios that go through the model's own layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import InvalidInput
+from .arrays import FILE, write_arrays
+from .checkpoint import folder_of
+from .config import read_config
+from .families import family_of
+from .folder import check_out, whole_folder
+from .model import Array, Ids, Model
+from .tensors import Tensors, open_tensors
+from .tokenising import Tokenised, numbered, tokenised
+from .wording import Told, scenario, ways
+
+DTYPES = ("float64", "float32")
+TITLE = 48  # letters of the text in a title
+SCENARIOS = ("scenario.toml", "shared.toml", "cycled.toml", "interpolated.toml", "flow.toml", "fixed-point.toml")
+WRITTEN = {FILE, *SCENARIOS}
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What was imported.
+
+    folder     : holds model.npz and the scenarios
+    scenario   : the scenario of the model itself, for `attndyn.run`
+    family     : BERT, ALBERT, GPT-2 or Llama
+    layers, heads, dimension, tokens : of the model and the text; size : bytes of model.npz
+    """
+
+    folder: Path
+    scenario: Path
+    family: str
+    layers: int
+    heads: int
+    dimension: int
+    tokens: int
+    size: int
+
+
+def import_model(
+    name: str | Path,
+    text: str | None = None,
+    *,
+    ids: Sequence[int] | None = None,
+    out: str | Path | None = None,
+    dtype: str = "float64",
+    overwrite: bool = False,
+    say: Say | None = None,
+) -> Imported:
+    """Write a transformer and a text as scenarios: its token ensemble, and every layer's block.
+
+    name      : a folder with config.json and safetensors of BERT, ALBERT, GPT-2 or Llama, or a name on the Hugging
+                Face hub
+    text      : divided into tokens by the model's own tokenizer; or
+    ids       : the tokens by their numbers
+    out       : the folder to write, whole or not at all; by default the model's name, here
+    dtype     : of the runs, "float64" or "float32"; the arrays keep the checkpoint's precision
+    overwrite : whether a folder that an import wrote is replaced
+    say       : called with a line for each thing done
+
+    With `layers` and step 1 the run of scenario.toml is the model's own forward pass: frame 0 the output of the
+    embedding layer, frame k the hidden state after layer k. Raises InvalidInput for a checkpoint that is broken, of
+    another family, or has what is not reproduced exactly, and for a text that does not fit it; AttndynError where the
+    hub does not give it; MissingExtra without the tokenizer's library.
+    """
+    if (text is None) == (ids is None):
+        raise InvalidInput("give either a text or ids, and not both")
+    if dtype not in DTYPES:
+        raise InvalidInput(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}")
+    folder, called = folder_of(name, lambda place: family_of(read_config(place)))
+    target = Path(called if out is None else out)
+    check_out(target, folder, overwrite, WRITTEN)
+    say = say or (lambda line: None)
+    config = read_config(folder)
+    family = family_of(config)
+    model = family.read(config)
+    tensors = open_tensors(folder).below(family.prefixes, (part.tensor for part in model.parts()))
+    tensors.check((part.tensor, part.shape) for part in model.parts())
+    if text is None:
+        assert ids is not None
+        tokens = numbered(folder, ids)
+        text = "".join(tokens.strings)
+    else:
+        tokens = tokenised(folder, text)
+    _check_tokens(model, tokens)
+    positions = _embedded(model, tensors, tokens)
+    checksum = tensors.checksum()
+    say(f"read {model.family} {called}: {len(tensors.files)} file(s) of {tensors.size / 1e6:.1f} MB, sha256 {checksum}")
+    told = Told(called, _beginning(text), checksum[:12], dtype, _length(model, tensors, positions))
+    with whole_folder(target) as new:
+        write_arrays(new / FILE, model, tensors, tokens, positions)
+        for file, way in ways(model).items():
+            (new / file).write_text(scenario(model, told, way), encoding="utf-8")
+        size = (new / FILE).stat().st_size
+    return Imported(
+        folder=target,
+        scenario=target / SCENARIOS[0],
+        family=model.family,
+        layers=model.layers,
+        heads=model.attention["heads"],
+        dimension=model.dimension,
+        tokens=len(tokens.ids),
+        size=size,
+    )
+
+
+def _check_tokens(model: Model, tokens: Tokenised) -> None:
+    """Raise InvalidInput unless the model has a place, and a row, for every token."""
+    count = len(tokens.ids)
+    if model.positions is not None and count > model.positions:
+        raise InvalidInput(f"the text has {count} tokens; the model's table of positions has {model.positions}")
+    for what, numbers, most in (("id", tokens.ids, model.vocabulary), ("token type", tokens.types, model.types)):
+        if most is not None and numbers.max() >= most:
+            place = int(numbers.argmax())
+            raise InvalidInput(
+                f"token {place} has the {what} {numbers[place]}; the model has those from 0 to {most - 1}"
+            )
+
+
+def _embedded(model: Model, tensors: Tensors, tokens: Tokenised) -> Array:
+    """The output of the embedding layer in float64, (tokens, dimension)."""
+
+    def read(table: str, rows: Ids | slice | None = None) -> Array:
+        return model.tables[table].read(tensors, rows).astype(np.float64)
+
+    return np.ascontiguousarray(model.embed(read, tokens.ids, tokens.types))
+
+
+def _length(model: Model, tensors: Tensors, positions: Array) -> float:
+    """A typical length of tokens: after Add & Norm that of gain and bias, else what the embedding layer gives."""
+    if model.block["norm"] != "add-norm":
+        return float(np.sqrt((positions**2).sum(axis=-1).mean()))
+    squares = [
+        sum(float((layer[key].read(tensors).astype(np.float64) ** 2).sum()) for key in ("norm_gain", "norm_bias"))
+        for layer in model.stack
+    ]
+    return float(np.sqrt(np.median(squares)))
+
+
+def _beginning(text: str) -> str:
+    """The first words of a text, for a title."""
+    plain = "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
+    return plain if len(plain) <= TITLE else plain[:TITLE].rsplit(" ", 1)[0] + " ..."
