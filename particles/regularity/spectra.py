@@ -6,7 +6,7 @@
 Both are products of a matrix (dimension, k) and one (k, dimension), k the head dimension, so nothing of the size of
 dimension x dimension is decomposed where k is less: the eigenvalues of L R that are not 0 are those of R L, its
 singular values those of the triangles of two QR factorisations, and its symmetric part is of rank 2k. Biases, rotary
-positions and normalisation of tokens are not in them. Source: arXiv:2305.05465, which has the spectra of ALBERT's values.
+positions and normalisation of tokens are not in them. Source: arXiv:2305.05465, which has spectra of ALBERT.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class HeadSpectra:
 
 
 def head_spectra(law: Law, dimension: int) -> tuple[HeadSpectra, ...]:
-    """The spectra of every head of a law for tokens of this dimension. Raises InvalidInput for shapes that do not fit."""
+    """The spectra of every head of a law for tokens of this dimension. Raises InvalidInput for a wrong shape."""
     attention = attention_of(law)
     p = attention.projections(dimension)
     return tuple(_of_head(attention, p, head, dimension) for head in range(attention.heads))
