@@ -12,9 +12,11 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from .attention import as_positions
 from .backends import Engine, EngineOptions, Field
 from .backends import prepare as prepare_attention
+from .backends.compiled.feed_forward import CompiledFeedForward
+from .backends.compiled.normalisers import CompiledNormaliser
 from .block import Block, Law
 from .ensemble import checked_weights
-from .normalisers import SphereNorm, TokenMap
+from .normalisers import LayerNorm, Normaliser, RMSNorm, SphereNorm, TokenMap
 from .space import Space, Sphere, library_of
 
 Array = NDArray[np.floating]
@@ -93,6 +95,7 @@ class BlockField:
         if block.scheme.inner and isinstance(self._normaliser, SphereNorm):
             seen = Sphere(space.dimension, self._normaliser.radius)
         self._attention = prepare_attention(block.attention, seen, weights, shape, dtype, engine)
+        self._engine = engine
         self._precisely: Callable[[], AbstractContextManager[Any]] = nullcontext
         if engine.backend == "torch":
             from .backends.tensor.precision import full_precision  # imports torch, which is an extra
@@ -192,8 +195,20 @@ class BlockField:
         """n of the attention, and F with its own, with their numbers where x is."""
         kind = (type(x), x.dtype, getattr(x, "device", None))
         if self._maps is None or self._maps[0] != kind:
-            normalise, feed, own = self._normaliser.prepared(x), None, self.block.feed_forward_normaliser
-            if self.block.feed_forward is not None:
-                feed = Part(self.block.feed_forward.prepared(x), normalise if own is None else own.prepared(x))
-            self._maps = (kind, normalise, feed)
+            normalise, part, own = self._prepared(self._normaliser, x), None, self.block.feed_forward_normaliser
+            if (feed := self.block.feed_forward) is not None:
+                compiled = self._engine.backend == "numba" and isinstance(x, np.ndarray)
+                mapped = CompiledFeedForward(feed, x.dtype, self._engine.threads) if compiled else feed.prepared(x)
+                part = Part(mapped, normalise if own is None else self._prepared(own, x))
+            self._maps = (kind, normalise, part)
         return self._maps[1:]
+
+    def _prepared(self, normaliser: Normaliser, x: Any) -> TokenMap:
+        """The map of a normaliser for tokens like x."""
+        if (
+            self._engine.backend == "numba"
+            and isinstance(x, np.ndarray)
+            and isinstance(normaliser, LayerNorm | RMSNorm)
+        ):
+            return CompiledNormaliser(normaliser, x.shape[-1], x.dtype, self._engine.threads)
+        return normaliser.prepared(x)

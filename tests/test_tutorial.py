@@ -34,10 +34,20 @@ INTERRUPTED = """
 import attndyn
 attndyn.run("sphere-clusters", out="clusters.h5", walltime=1e-3).close()
 """
+CHECKPOINT = f"""
+import sys
+from pathlib import Path
+sys.path.insert(0, {str(ROOT / "tests")!r})
+from checkpoints import made, word_pieces
+folder = Path("all-MiniLM-L6-v2")
+made("bert").save_pretrained(folder)
+word_pieces(folder)
+"""
 GIVEN = {
     "analysis.md": CLUSTERS,
     "figures.md": RUN,
     "fixed-points.md": LAW,
+    "importing.md": CHECKPOINT,
     "keeping.md": INTERRUPTED,
     "movies.md": CLUSTERS,
     "structures.md": STAIRS,

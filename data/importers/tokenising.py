@@ -101,9 +101,9 @@ def _blamed(folder: Path, read: Callable[[], Any]) -> Any:
     """What `read` gives. The libraries raise plain exceptions of many kinds."""
     try:
         return read()
-    except AttndynError:
+    except (AttndynError, KeyboardInterrupt, SystemExit, MemoryError):
         raise
-    except Exception as error:
+    except BaseException as error:  # also a panic of Rust, which is no Exception
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise InvalidInput(f"{folder}: its tokenizer cannot be read: {reason[0]:.200}") from error
 

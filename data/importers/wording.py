@@ -38,8 +38,8 @@ and the next. One sees how far the model is from a flow whose weights change slo
 where the model ends. Finer: depth.layers and 1 / depth.step times 4."""
 FLOW = """
 The limit of infinitely many, infinitely thin layers: an ordinary differential equation, with the weights of layer k
-from depth k to k + 1. One sees what of the model comes from its steps being long: attndyn compare, with the trajectory of
-scenario.toml."""
+from depth k to k + 1. One sees what of the model comes from its steps being long: attndyn compare, with the trajectory
+of scenario.toml."""
 FIXED_POINT = """
 attndyn limit fixed-point.toml: one layer iterated until nothing moves, by itself (Picard) and by Anderson acceleration,
 from this text and from a random start."""
