@@ -5,8 +5,8 @@ One token a and n - 1 times the same token b, both in the ball of radius R, with
     <w, a - b> = log(n - 1),    w = beta K_h^T (Q_h b + b_q)
 
 so that under softmax every b gives half of its attention to a, and all n - 1 of them follow when a moves. Of head h,
-the derivative along a has about the norm |M_h (I + (a - b) w^T / 2)| / 2 times sqrt(n - 1), M_h = O_h V_h: b lies where
-|w| is largest, and a - b where M_h stretches most. Source: the tightness of sqrt(n) in arXiv:2312.14820.
+the derivative along a has about the norm |M_h (I + (a - b) w^T / 2)| / 2 times sqrt(n - 1), M_h = O_h V_h: b lies
+along what makes |w| largest, and a - b where M_h stretches most. Source: the tightness of sqrt(n) in arXiv:2312.14820.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from ..ensemble import Ensemble
 from ..space import Euclidean
 
 Array = NDArray[np.float64]
+SHARES = np.linspace(0.1, 1.0, 10)  # of the radius, at which b is tried
 
 
 def steep_ensemble(law: Law, dimension: int, tokens: int, radius: float) -> Ensemble:
@@ -40,7 +41,8 @@ def steep_ensemble(law: Law, dimension: int, tokens: int, radius: float) -> Ense
         raise InvalidInput(f"they are at least 3 tokens in a ball of a radius; got {tokens} and {radius!r}")
     head = _steepest_head(attention, dimension)
     _, leading = _leading(head.key.T, head.query)
-    found = [head.pair(side * radius * leading, tokens, radius) for side in (1.0, -1.0)]
+    ends = [share * radius * leading for share in SHARES]
+    found = [head.pair(side * b, tokens, radius) for b in ends for side in (1.0, -1.0)]
     steepest = max((each for each in found if each is not None), key=lambda each: each[0], default=None)
     if steepest is None:
         raise InvalidInput(f"no two tokens with |x| <= {radius:g} have scores log({tokens - 1}) apart")
