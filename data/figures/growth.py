@@ -33,7 +33,7 @@ def draw_growth(study: Limit) -> Figure:
         axes.set_title(name, parse_math=False)
     panels[0].set_ylabel("local Lipschitz constant")
     if len(groups[next(iter(groups))]) <= NAMED:
-        panels[0].legend()
+        panels[0].legend(ncols=2, fontsize=6, loc="lower right")
     for number, (name, group) in enumerate(groups.items()):
         _exponents(last, group, f"C{number}", name, 0.12 * (number - 0.5 * (len(groups) - 1)))
     for slope, label, style in SLOPES:
