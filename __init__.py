@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .data.importers import Imported, import_model
+    from .data.importers import import_model
     from .data.movies import movie
     from .errors import AttndynError, InvalidInput, MissingExtra, TrajectoryError
     from .integrators import Solution, integrate
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOME = {
-    "data.importers": ("Imported", "import_model"),
+    "data.importers": ("import_model",),
     "data.movies": ("movie",),
     "errors": ("AttndynError", "InvalidInput", "MissingExtra", "TrajectoryError"),
     "integrators": ("Solution", "integrate"),
@@ -59,7 +59,6 @@ __all__ = [
     "Euclidean",
     "FeedForward",
     "Findings",
-    "Imported",
     "InvalidInput",
     "MissingExtra",
     "Scenario",

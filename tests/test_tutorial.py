@@ -41,7 +41,7 @@ sys.path.insert(0, {str(ROOT / "tests")!r})
 from checkpoints import made, word_pieces
 folder = Path("all-MiniLM-L6-v2")
 made("bert").save_pretrained(folder)
-word_pieces(folder)
+word_pieces(folder, "Alice was beginning to get very tired")
 """
 GIVEN = {
     "analysis.md": CLUSTERS,
