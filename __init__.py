@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .scenarios.resume import resume
     from .scenarios.run import run
     from .scenarios.schema import Scenario, load
+    from .scenarios.spectrum import spectrum
     from .scenarios.sweep import Sweep, open_sweep, sweep
     from .scenarios.trajectory import Trajectory, open
 
@@ -62,6 +63,7 @@ _HOME = {
     "scenarios.resume": ("resume",),
     "scenarios.run": ("run",),
     "scenarios.schema": ("Scenario", "load"),
+    "scenarios.spectrum": ("spectrum",),
     "scenarios.sweep": ("Sweep", "open_sweep", "sweep"),
     "scenarios.trajectory": ("Trajectory", "open"),
 }
@@ -103,6 +105,7 @@ __all__ = [
     "report",
     "resume",
     "run",
+    "spectrum",
     "sweep",
 ]
 

@@ -29,6 +29,7 @@ from .movie import movie
 from .options import INTERRUPTED, Interrupted, complain
 from .report import report
 from .run import resume, run
+from .spectrum import spectrum
 from .sweep import sweep
 
 LOG_FORM = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -54,6 +55,7 @@ COMMANDS: dict[str, Callable[..., None]] = {  # in the order of the help
     "limit": limit,
     "info": info,
     "analyze": analyze,
+    "spectrum": spectrum,
     "plot": plot,
     "movie": movie,
     "report": report,

@@ -62,6 +62,7 @@ PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
             "scenarios.limits.study:limit",
             "scenarios.trajectory",
             "scenarios.analysis",
+            "scenarios.spectrum:spectrum",
             "scenarios.comparison",
             "scenarios.resume",
             "scenarios.report",
