@@ -133,8 +133,9 @@ def cluster_distance_of(trajectory: Any) -> float | None:
     """Within which two tokens belong together, where the trajectory's scenario text says so."""
     save = _said(trajectory).get("save")
     distance = save.get("cluster_distance") if isinstance(save, dict) else None
-    good = isinstance(distance, int | float) and 0 < distance < MOST_DISTANT
-    return float(distance) if good else None
+    if isinstance(distance, int | float) and 0 < distance < MOST_DISTANT:
+        return float(distance)
+    return None
 
 
 def _said(trajectory: Any) -> dict[str, Any]:

@@ -63,7 +63,7 @@ class Setting:
 
 def not_finite(setting: Setting, t: float, x: Array, moved: Array) -> Failure:
     """A step of fixed size gave positions, or a drift there, that are not finite; x is where it began."""
-    bad = ~np.isfinite(moved).all(axis=-1)
+    bad = np.asarray(~np.isfinite(moved).all(axis=-1))
     # the longest of the tokens that failed: within a step it takes the others with it
     place = _longest(x, among=bad)
     reached = _lengths(np.where(bad[..., None], 0.0, moved)).max()
@@ -74,9 +74,9 @@ def not_finite(setting: Setting, t: float, x: Array, moved: Array) -> Failure:
 
 def step_too_small(setting: Setting, t: float, x: Array, speed: Array | None, error: float) -> Failure:
     """The step of an adaptive method fell to the spacing of numbers; x and its speed (replicas, tokens, dimension)."""
-    bad = np.zeros(x.shape[:2], bool) if speed is None else ~np.isfinite(speed).all(axis=-1)
+    bad = np.zeros(x.shape[:2], bool) if speed is None else np.asarray(~np.isfinite(speed).all(axis=-1))
     place = _longest(x if speed is None or bad.any() else speed, among=bad)
-    if not isinstance(setting.space, Sphere) and is_far(_lengths(x[place]), x.dtype):
+    if not isinstance(setting.space, Sphere) and is_far(float(_lengths(x[place])), x.dtype):
         what = "a token grew beyond all bounds"
     elif bad.any() or not np.isfinite(error):
         what = "the drift is not finite"

@@ -172,11 +172,13 @@ def _ensemble(scenario: Scenario) -> Ensemble:
             positions = positions if scenario.files.retracted else space.retract(positions)
             positions = positions.astype(tokens.dtype)
         else:
-            check_tokens(scenario, scenario.count, space.dimension)
+            count = scenario.count
+            assert count is not None  # no file decides
+            check_tokens(scenario, count, space.dimension)
             positions = Ensemble.draw(
                 tokens.initial.law,
                 space,
-                tokens=scenario.count,
+                tokens=count,
                 replicas=tokens.replicas,
                 seed=tokens.seed,
                 dtype=tokens.dtype,

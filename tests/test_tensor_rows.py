@@ -155,7 +155,7 @@ def compare_fused():
     cases += [(1, 1, torch.float64, 1.0), (20, 20, torch.float64, 1.0), (7, 5, torch.float32, 300.0)]
     ways = list(itertools.product(("none", "causal", "without-self"), (False, True), (0, 7)))
     for number, (dimension, width, dtype, scale) in enumerate(cases):
-        # all of them for the first; for each other every mask, weights or none, and both places: a GPU does them all
+        # all of them for the first; for each other every mask, weights or none, and both places
         for mask, weighted, ahead in ways if number == 0 else ways[number % 3 :: 3]:
             q, k, v, weights = system(70, 45, dimension, width, weighted, dtype, scale)
             weights = None if weights is None else weights.repeat_interleave(2, 0)

@@ -144,15 +144,15 @@ def _of_head(law: Attention, p: Projections, head: int, dimension: int) -> HeadS
 
 
 def _singular(left: Array, right: Array) -> Array:
-    triangles = [np.linalg.qr(each, mode="r") for each in (left, right.T)]
-    return np.asarray(np.linalg.svd(triangles[0] @ triangles[1].T, compute_uv=False))
+    first, second = (np.asarray(np.linalg.qr(each, mode="r")) for each in (left, right.T))
+    return np.asarray(np.linalg.svd(first @ second.T, compute_uv=False))
 
 
 def _signature(left: Array, right: Array, norm: float) -> tuple[int, int]:
     """The numbers of positive and negative eigenvalues of (L R + R^T L^T)/2, which lies in the span of (L, R^T)."""
     dimension, k = left.shape
     if 2 * k < dimension:
-        triangle = np.linalg.qr(np.concatenate([left, right.T], axis=1), mode="r")
+        triangle = np.asarray(np.linalg.qr(np.concatenate([left, right.T], axis=1), mode="r"))
         product = triangle[:, :k] @ triangle[:, k:].T
     else:
         product = left @ right

@@ -86,8 +86,10 @@ def _steepest_head(law: Attention, dimension: int) -> _Head:
         query, key = (unit, unit) if p.query is None or p.key is None else (p.query[number], p.key[number])
         value = p.value_scale * unit if p.value is None else p.value[number]
         columns = slice(number * len(value), (number + 1) * len(value))
-        pull = np.zeros(dimension) if p.query_bias is None else law.score_beta * key.T @ p.query_bias[number]
-        output = (unit if p.output is None else p.output)[:, columns]
+        pull: Array = np.zeros(dimension)
+        if p.query_bias is not None:
+            pull = np.asarray(law.score_beta * key.T @ p.query_bias[number], np.float64)
+        output: Array = np.asarray(unit if p.output is None else p.output, np.float64)[:, columns]
         heads.append(_Head(law.score_beta * p.score_scale * query, key, pull, output, value))
     return max(heads, key=lambda head: head.size)
 

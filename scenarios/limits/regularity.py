@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,14 +124,14 @@ def conclude(scenario: Scenario, results: Results) -> Findings:
     if shares:
         remarks.append(f"The constants are at most {max(shares):.2g} of the bound for the ball that holds the tokens.")
     if keys.adversarial:
-        steep = []
+        worst = []
         for layer, place in enumerate(places):
-            values = np.array([np.asarray(each["steep"])[layer] for each in every])
-            if np.isfinite(values).all():
+            steep = np.array([np.asarray(each["steep"])[layer] for each in every])
+            if np.isfinite(steep).all():
                 limit = _bounds(_masked(plan, depths[layer], "none"), plan, counts, radii[:, layer])
-                steep.append(_worst(f"steepest {place}", counts, values, limit))
-        remarks.append(_worst_case(steep) if steep else "No steep tokens are known for this law in this ball.")
-        series.extend(steep)
+                worst.append(_worst(f"steepest {place}", counts, steep, limit))
+        remarks.append(_worst_case(worst) if worst else "No steep tokens are known for this law in this ball.")
+        series.extend(worst)
     return Findings(series, remarks)
 
 
@@ -142,7 +143,7 @@ def _masked(plan: Plan, depth: float, mask: str) -> Attention:
 def _constant(law: Attention, ensemble: Ensemble, engine: Engine) -> float:
     """The largest singular value of the Jacobian of the attention, without the space's projection."""
     backend = "reference" if engine.backend == "numba" and not applies(law) else engine.backend
-    options = {"backend": backend, "device": engine.device, "threads": engine.threads}
+    options: Any = {"backend": backend, "device": engine.device, "threads": engine.threads}
     return float(local_constant(law, ensemble, of="attention", tolerance=TOLERANCE, **options).value[0])
 
 
@@ -152,7 +153,7 @@ def _bounds(law: Attention, plan: Plan, counts: Array, radii: Array) -> Array | 
     if weights.min() < weights.max():
         return None
     try:
-        return softmax_of_many(law, plan.ensemble.dimension, counts, radii)
+        return np.asarray(softmax_of_many(law, plan.ensemble.dimension, counts, radii), np.float64)
     except InvalidInput:
         return None
 
@@ -213,7 +214,7 @@ def _part(text: Ensemble, start: int, count: int) -> Ensemble:
 def _counts(keys: RegularityKeys, tokens: int) -> list[int]:
     if keys.tokens is not None:
         return sorted(keys.tokens)
-    return [count for count in 2 ** np.arange(3, 10) if FEWEST <= count <= min(tokens, MOST)]
+    return [2**k for k in range(3, 10) if FEWEST <= 2**k <= min(tokens, MOST)]
 
 
 def _layers(scenario: Scenario) -> list[int]:
