@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..particles import Ensemble
+from ..particles.arrays import in_single
 from . import checkpoints, layout
 
 
@@ -66,7 +67,7 @@ def build(
     for name, text in texts.items():
         _text(file, name, text)
     for number, values in enumerate(arrays):
-        _array(file, f"{layout.ARRAYS}/{number}", _in_half(values))
+        _array(file, f"{layout.ARRAYS}/{number}", in_single(values))
     block = sum(file[name].dtype.itemsize * math.prod(file[name].shape[1:]) for name in growing_names(observables))
     checkpoints.create(file, checkpoints.capacity(ensemble.positions.shape, 8, frames_per_chunk * block))
     _array(file, layout.WEIGHTS, ensemble.weights)
@@ -95,13 +96,6 @@ def _array(file: h5py.File, name: str, values: np.ndarray | None) -> h5py.Datase
         return file.create_dataset(name, data=values)
     chunk = layout.chunk_of(values.shape, layout.MEBIBYTE // values.itemsize)
     return file.create_dataset(name, data=values, chunks=chunk, fletcher32=True)
-
-
-def _in_half(values: np.ndarray) -> np.ndarray:
-    """As float32 where that holds the same numbers: the weights of most models are."""
-    with np.errstate(over="ignore"):
-        half = values.astype(np.float32)
-    return half if np.array_equal(half, values) else values
 
 
 def _ascii(text: str) -> np.bytes_:

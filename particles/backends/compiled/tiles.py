@@ -57,6 +57,8 @@ def _up(count: int, step: int) -> int:
 def _rows(matrix: Array, dimension: int) -> Array:
     """(heads, head_dimension, dimension) with zero rows added up to whole panel products."""
     heads, rows = matrix.shape[:2]
+    if rows % ROWS == 0:
+        return matrix
     padded = aligned_zeros((heads, _up(rows, ROWS), dimension), matrix.dtype)
     padded[:, :rows] = matrix
     return padded
@@ -65,8 +67,10 @@ def _rows(matrix: Array, dimension: int) -> Array:
 def _panels(matrix: Array, panel: int) -> Array:
     """(..., depth, columns) as (..., panels, depth, panel), zeros added."""
     *leading, depth, columns = matrix.shape
-    padded = np.zeros((*leading, depth, _up(columns, panel)), matrix.dtype)
-    padded[..., :columns] = matrix
+    padded = matrix
+    if columns % panel:
+        padded = np.zeros((*leading, depth, _up(columns, panel)), matrix.dtype)
+        padded[..., :columns] = matrix
     panels = aligned_zeros((*leading, padded.shape[-1] // panel, depth, panel), matrix.dtype)
     panels[...] = np.moveaxis(padded.reshape(*leading, depth, -1, panel), -2, -3)
     return panels
