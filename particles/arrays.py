@@ -53,7 +53,8 @@ def _read(path: Path, array: str | None) -> NDArray:
     if suffix == ".npy":
         return np.load(path, allow_pickle=False)
     if suffix == ".npz":
-        with np.load(path, allow_pickle=False) as archive:
+        # opened here: NumPy leaves a file open that is no archive
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             return archive[_choose(path, list(archive.files), array)]
     if suffix == ".csv":
         return _read_csv(path)

@@ -93,12 +93,12 @@ def follow(
                None: nothing is measured or kept
     on_merge : called with (t, merged_into (tokens,)) when tokens have become one
     """
-    names, alone = plan.scenario.save.observables, replace(engine, processes=1)
+    names, alone = plan.scenario.save.observables, asdict(replace(engine, processes=1))
 
     def keep(step: int, t: float, ensemble: Ensemble) -> None:
         if on_frame is not None:
             law, distance = plan.law_at(t), plan.cluster_distance
-            found = measure(names, ensemble, law, depth=t, cluster_distance=distance, **asdict(alone))
+            found = measure(names, ensemble, law, depth=t, cluster_distance=distance, **alone)
             on_frame(step, t, ensemble, found)
 
     arguments = plan.arguments()
