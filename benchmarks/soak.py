@@ -9,6 +9,7 @@ the operating system has given it, memory of HDF5 and of the compiled kernels in
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import subprocess
 import sys
@@ -101,12 +102,13 @@ class Watched:
 def watch(name: str, arguments: Sequence[str], written: Path | None = None) -> Watched:
     """Run a command of attndyn and look at its memory until it ends. Raises CalledProcessError when it fails."""
     command = [sys.executable, "-m", "attndyn.cli", *arguments]
-    began, looks, page = time.perf_counter(), [], os.sysconf("SC_PAGE_SIZE") / 1e6
+    began, looks, page, size = time.perf_counter(), [], os.sysconf("SC_PAGE_SIZE") / 1e6, 0
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         statm = Path(f"/proc/{process.pid}/statm")
         while process.poll() is None:
             resident = int(statm.read_text().split()[1]) * page
-            size = written.stat().st_size if written is not None and written.exists() else 0
+            with contextlib.suppress(FileNotFoundError):  # not yet begun, or finished and moved
+                size = written.stat().st_size if written is not None else 0
             if resident > 0:  # not in the last moment
                 looks.append((time.perf_counter() - began, size, resident))
             time.sleep(INTERVAL)
