@@ -44,10 +44,10 @@ from depth k to k + 1. One sees what of the model comes from its steps being lon
 of scenario.toml."""
 DEPTH_LIMIT = """
 attndyn limit depth-limit.toml: each layer divided into {steps} thinner ones with its weights, to the model's
-depth. L = {n} is the model itself, of step 1; the limit is the flow of flow.toml. One sees how far the model is from it,
-and that the distance falls like the step, once steps are short. One layer at every depth: --set depth.weights=shared
---set depth.layer=K. Weights interpolated between layers: attndyn limit depth interpolated.toml --set
-limit.tolerance={tolerance:g}, with limit.layers as here."""
+depth. L = {n} is the model itself, of step 1; the limit is the flow of flow.toml. One sees how far the model is from
+it, and that the distance falls like the step, once steps are short. One layer at every depth: --set
+depth.weights=shared --set depth.layer=K. Weights interpolated between layers: attndyn limit depth interpolated.toml
+--set limit.tolerance={tolerance:g}, with limit.layers as here."""
 FIXED_POINT = """
 attndyn limit fixed-point.toml: one layer iterated until nothing moves, by itself (Picard) and by Anderson acceleration,
 from this text and from a random start."""
