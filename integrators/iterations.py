@@ -22,6 +22,7 @@ Array = NDArray[np.float64]
 CYCLE = 1e6  # by how much a cycle's moves exceed the tolerance: else it may be a fixed point that is reached slowly
 RELIABLE = 1e5  # roundings of the tokens that a move must exceed for its quotient to be measured
 GROWTH, PATIENCE = 1e3, 10  # of the residual, and memories full of moves, before Anderson goes back
+FAR = 1e6  # times their size at the start, beyond which tokens have run off: there every move is small beside them
 MOST_DROPPED = 1e10  # the condition of its least squares
 
 
@@ -79,6 +80,8 @@ class Trace:
         self.spreads.append(self.spread(x))
         if not np.isfinite(self.residuals[-1]):
             self.status = f"failed: {self.blame(len(self.residuals), x, image)}"
+        elif scale > FAR * self.size > 0.0:
+            self.status = f"not converged: tokens ran off, to {scale / self.size:.0e} times their size"
         elif self.residuals[-1] <= self.tolerance * scale:
             self.status = "converged"
         elif self.evaluations >= self.most:

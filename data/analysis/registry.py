@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .attention import attention_table
+from .members import members
 from .plateaus import plateaus_of
 from .similarity import similarity
 from .subject import Subject
@@ -25,6 +26,7 @@ class Analysis:
 
 _ROWS: tuple[Analysis, ...] = (
     Analysis("tree", tree, "merges and splits of clusters: who joined whom, when"),
+    Analysis("members", members, "which tokens every cluster holds, the largest first"),
     Analysis("plateaus", plateaus_of, "metastable plateaus: start, end, clusters, level"),
     Analysis("wasserstein", distances, "Wasserstein distances W1 and W2 between depths"),
     Analysis("similarity", similarity, "histograms of the cosines of pairs of tokens by depth"),

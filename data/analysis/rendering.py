@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from ..excerpt import evenly
 from .table import Table
 
-MOST_ROWS = 20  # of a table on a terminal
+MOST_LETTERS = 96  # of a text
 DIGITS = 6
 
 
-def as_text(table: Table, most_rows: int = MOST_ROWS) -> str:
+def as_text(table: Table, most_rows: int | None = None) -> str:
     """Aligned columns with few digits, at most `most_rows` rows, evenly chosen, and what is to be said of them."""
-    shown = evenly(len(table), most_rows)
+    shown = evenly(len(table), table.shown if most_rows is None else most_rows)
     columns = [[name, *_cells(values[shown])] for name, values in table.columns.items()]
     numeric = [np.asarray(values).dtype.kind in "biuf" for values in table.columns.values()]
     widths = [max(map(len, cells)) for cells in columns]
@@ -66,13 +66,17 @@ def _steering_nothing(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
+def _short(text: str) -> str:
+    return text if len(text) <= MOST_LETTERS else f"{text[: MOST_LETTERS - 4].rstrip()} ..."
+
+
 def _cells(values: NDArray[Any]) -> list[str]:
     """The values of a column in the same form, so that their points stand below each other where that is short."""
     values = np.asarray(values)
     if values.dtype.kind == "b":
         return ["yes" if value else "no" for value in values.tolist()]
     if values.dtype.kind != "f":
-        return [_steering_nothing(str(value)) for value in values.tolist()]
+        return [_short(_steering_nothing(str(value))) for value in values.tolist()]
     finite = np.abs(values[np.isfinite(values) & (values != 0)])
     largest, smallest = finite.max(initial=0.0), finite.min(initial=np.inf)
     if largest >= 10.0**DIGITS or (smallest < 1e-4 and smallest < 1e-3 * largest) or 0 < largest < 1e-3:

@@ -21,11 +21,13 @@ class Table:
     name    : what it is, an identifier: "plateaus", "tree", "observables"
     columns : name -> (rows,), numbers or texts, in the order in which they are shown
     remarks : sentences that belong to it: how much of the file was read, by which criterion
+    shown   : how many rows, evenly chosen, a terminal shows of it
     """
 
     name: str
     columns: Mapping[str, NDArray[Any]]
     remarks: tuple[str, ...] = field(default=())
+    shown: int = 20
 
     def __post_init__(self) -> None:
         lengths = {name: len(values) for name, values in self.columns.items()}

@@ -21,7 +21,10 @@ from .wording import Told, scenario, ways
 
 DTYPES = ("float64", "float32")
 TITLE = 48  # letters of the text in a title
-SCENARIOS = ("scenario.toml", "shared.toml", "cycled.toml", "interpolated.toml", "flow.toml", "fixed-point.toml")
+SCENARIOS = (
+    "scenario.toml", "shared.toml", "cycled.toml", "interpolated.toml",
+    "flow.toml", "depth-limit.toml", "fixed-point.toml",
+)  # fmt: skip
 WRITTEN = {FILE, *SCENARIOS}
 Say = Callable[[str], None]
 

@@ -15,6 +15,8 @@ from .model import Model
 OBSERVABLES = ["clusters", "mean_cosine", "attention_entropy", "effective_rank"]
 DEEPER = 10  # times the depth of the model, where a scenario goes on beyond it
 FINE = 16  # steps of a layer, where it is divided
+THINNER = [2**k for k in range(7)]  # the same, where steps go to 0
+TOLERANCE = 1e-8  # of the flow that they are compared with: errors of these steps are far larger
 ATTENTION = ("query", "key", "value", "output", "query_bias", "key_bias", "value_bias", "output_bias")
 NORMALISER = ("gain", "bias")
 FORMULAS = {"add-norm": "n(x + B(x))", "pre": "x + B(n(x))"}
@@ -40,6 +42,12 @@ FLOW = """
 The limit of infinitely many, infinitely thin layers: an ordinary differential equation, with the weights of layer k
 from depth k to k + 1. One sees what of the model comes from its steps being long: attndyn compare, with the trajectory
 of scenario.toml."""
+DEPTH_LIMIT = """
+attndyn limit depth-limit.toml: each layer divided into {steps} thinner ones with its weights, to the model's
+depth. L = {n} is the model itself, of step 1; the limit is the flow of flow.toml. One sees how far the model is from
+it, and that the distance falls like the step, once steps are short. One layer at every depth: --set
+depth.weights=shared --set depth.layer=K. Weights interpolated between layers: attndyn limit depth interpolated.toml
+--set limit.tolerance={tolerance:g}, with limit.layers as here."""
 FIXED_POINT = """
 attndyn limit fixed-point.toml: one layer iterated until nothing moves, by itself (Picard) and by Anderson acceleration,
 from this text and from a random start."""
@@ -113,6 +121,12 @@ def ways(model: Model) -> dict[str, Way]:
             FLOW,
             {"weights": "schedule", "schedule": turns, "time": float(n), "rtol": 1e-6, "atol": 1e-6},
             {"every": 0.125},
+        ),
+        "depth-limit.toml": Way(
+            "its layers, thinner and thinner",
+            DEPTH_LIMIT.format(steps=", ".join(map(str, THINNER)), n=n, tolerance=TOLERANCE),
+            {"weights": "independent", "layers": n, "step": 1.0},
+            limit={"kind": "depth", "layers": [n * times for times in THINNER], "tolerance": TOLERANCE},
         ),
         "fixed-point.toml": Way(
             f"its layer {middle} without end",

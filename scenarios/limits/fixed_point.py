@@ -30,6 +30,7 @@ from .kinds import Kind, Result, Results, scalar
 Array = NDArray[np.float64]
 STARTS = "starts"
 MOST = 500  # residuals that are kept of a method, evenly
+RAN_OFF = 10.0  # times as long as at the start, and still moving: tokens that no fixed point holds
 ROUNDING = 1e3  # times the tolerance: residuals below say nothing of the rate
 
 
@@ -74,6 +75,7 @@ def run(scenario: Scenario, name: str, engine: Engine) -> Result:
     bound = np.nan if point.bound is None else point.bound.value
     return {
         "final": point.positions,
+        "length": np.array([_length(plan.ensemble.positions), _length(point.positions)]),
         "iterations": kept,
         "residuals": point.residuals[kept],
         "factors": point.factors,
@@ -96,6 +98,7 @@ def conclude(scenario: Scenario, results: Results) -> Findings:
     series = [_residuals(name, results[name], keys.tolerance) for name in keys.methods]
     first = results[keys.methods[0]]
     remarks = [_told(name, results[name]) for name in keys.methods]
+    remarks += [_ran_off(name, results[name]) for name in keys.methods if _runs_off(results[name])]
     bound = scalar(first, "bound")
     if np.isnan(bound):
         remarks.append(f"No bound of the theory: {_string(first['bound_name'])}.")
@@ -152,6 +155,25 @@ def _told(name: str, result: Result) -> str:
         f"{name}: {end} after {int(scalar(result, 'evaluations'))} layers, residual {residual:.2g}{contraction}, "
         f"rank {int(scalar(result, 'rank'))}, {int(scalar(result, 'clusters'))} clusters."
     )
+
+
+def _runs_off(result: Result) -> bool:
+    start, end = np.asarray(result["length"])
+    return _string(result["status"]).startswith("not converged") and bool(end > RAN_OFF * start > 0.0)
+
+
+def _ran_off(name: str, result: Result) -> str:
+    (start, end), tokens = np.asarray(result["length"]), np.asarray(result["final"]).shape[1]
+    move = float(np.asarray(result["residuals"])[-1]) / np.sqrt(tokens)
+    return (
+        f"Tokens run off under {name}: their root mean square length grew from {start:.3g} to {end:.3g}, and a layer "
+        f"still moves them by {move:.3g}. Such a layer need not have a fixed point in R^d."
+    )
+
+
+def _length(positions: NDArray[np.floating]) -> float:
+    """The root mean square of the lengths of tokens."""
+    return float(np.sqrt(np.square(np.asarray(positions, np.float64)).sum(axis=-1).mean()))
 
 
 def _of_starts(result: Result, starts: int) -> str:

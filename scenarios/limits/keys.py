@@ -32,10 +32,14 @@ class DepthKeys(Section):
 
     kind: Literal["depth"] = Field(description="The kind of study.")
     layers: Counts = Field(
-        default=[8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096], description="Numbers of layers L, of step T / L."
+        default=[8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096],
+        description="Numbers of layers L, of step T / L; for a model's own layers by default 1, 2, 4, ... 64 to each.",
     )
     network: Literal["layer", "heun", "rk4"] = Field(
         default="layer", description="What a layer is: the network's own map, or a step of Heun's or of Runge's method."
+    )
+    tolerance: float = Field(
+        default=1e-13, ge=1e-15, lt=1e-2, description="Of the flow that is the limit, relative to the tokens."
     )
     samples: int = Field(
         default=1, ge=1, le=100_000, description="With independent weights: so many networks with weights of their own."
