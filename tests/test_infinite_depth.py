@@ -1,10 +1,9 @@
-"""The walk of docs/infinite-depth.md on small models: all scenarios of an import, the step refined, clusters in words."""
+"""docs/infinite-depth.md on small models: every scenario of an import, the step refined, clusters in words."""
 
 import attndyn
 import numpy as np
 import pytest
 from attndyn.data.importers.importing import SCENARIOS
-from attndyn.scenarios.schema import Scenario
 from report_pages import data_of
 
 TEXT = "the cat sat on the mat , and the dog sat on the cat ."
@@ -47,15 +46,19 @@ def test_every_scenario_of_an_import_goes_to_its_end(imported, tmp_path, family)
             assert np.isfinite(trajectory.positions[-1]).all(), file
 
 
-@pytest.mark.parametrize("family", ["bert", "gpt2"])
-@pytest.mark.parametrize("file", ["depth-limit.toml", "interpolated.toml"])
+@pytest.mark.parametrize(
+    ("family", "file"),
+    [
+        ("bert", "depth-limit.toml"),
+        ("gpt2", "depth-limit.toml"),
+        pytest.param("bert", "interpolated.toml", marks=pytest.mark.slow),
+        pytest.param("gpt2", "interpolated.toml", marks=pytest.mark.slow),
+    ],
+)
 def test_the_error_against_the_flow_falls_like_the_step(imported, family, file):
     layers = [3 * 2**k for k in range(5, 9)]
     study = {"limit": {"kind": "depth", "layers": layers, "tolerance": 1e-9}}
-    scenario = attndyn.load(imported(family) / file)
-    scenario = scenario.override(study)
-    assert isinstance(scenario, Scenario)
-    (series,) = attndyn.limit(scenario, backend="torch").series
+    (series,) = attndyn.limit(attndyn.load(imported(family) / file).override(study), backend="torch").series
     between = np.diff(np.log(series.error)) / np.log(2)
     assert abs(between[-1] + 1) < 0.1, between
     assert series.expected == -1
