@@ -26,6 +26,7 @@ from .tables import line
 from .timing import Row
 
 FRAMES, TOKENS = 1_000_000, 100_000
+MANY = 1000  # frames from which the growth is told of each
 INTERVAL = 0.2  # seconds between two looks
 SETTLED = 0.2  # of a run: when kernels, buffers and the caches of HDF5 are there
 
@@ -96,7 +97,8 @@ class Watched:
         detail = f"{settled:.0f} MB settled, {self.memory[-1]:.0f} MB at the end, {self.total:.0f} s"
         yield Row(f"{self.name}, at most", float(self.memory.max()), "MB", detail=detail)
         if self.written.any():
-            yield Row(f"{self.name}, growth", self.growth() * 1e5 / frames, "MB per 100 000 frames")
+            each = f"{self.growth() * 1e6 / frames:.0f} bytes a frame" if frames > MANY else ""
+            yield Row(f"{self.name}, growth", self.growth(), "MB over the run", detail=each)
 
 
 def watch(name: str, arguments: Sequence[str], written: Path | None = None) -> Watched:
@@ -157,13 +159,14 @@ def draw(seen: Sequence[Watched], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
+    figure, axes = pyplot.subplots(1, 2, figsize=(12, 4), sharey=True, layout="constrained")
     for watched in seen:
         panel = axes[0 if watched.name.startswith("run") else 1]
         panel.plot(watched.progress, watched.memory, label=watched.name, linewidth=1.2)
     for panel, words in zip(axes, ("of the frames", "of the time"), strict=True):
         panel.set(xlabel=f"part {words}", xlim=(0, 1), ylim=(0, None))
-        panel.legend(frameon=False, fontsize="small")
+    axes[0].legend(frameon=False, fontsize="small")
+    axes[1].legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
     axes[0].set(ylabel="resident memory, MB")
     figure.savefig(path, dpi=110)
     pyplot.close(figure)

@@ -289,7 +289,12 @@ def names_of(file):
 
 
 def dataset_of(rng, file):
-    return rng.choice([name for name in names_of(file) if isinstance(file[name], h5py.Dataset)])
+    """One whose values are its own: HDF5 itself may crash on reading what `elsewhere` made."""
+    return rng.choice([name for name in names_of(file) if _is_own(file[name])])
+
+
+def _is_own(found):
+    return isinstance(found, h5py.Dataset) and not found.is_virtual and not found.external
 
 
 def remove(rng, file):
@@ -556,7 +561,7 @@ def _other_array(rng, values):
 
 
 def _is_text(found):
-    return isinstance(found, h5py.Dataset) and found.dtype == np.uint8 and found.ndim == 1 and 0 < found.size < 10**6
+    return _is_own(found) and found.dtype == np.uint8 and found.ndim == 1 and 0 < found.size < 10**6
 
 
 def _is_toml(content):
