@@ -166,7 +166,7 @@ def _ran_off(name: str, result: Result) -> str:
     (start, end), tokens = np.asarray(result["length"]), np.asarray(result["final"]).shape[1]
     move = float(np.asarray(result["residuals"])[-1]) / np.sqrt(tokens)
     return (
-        f"Tokens run off under {name}: their length, a root mean square, grew from {start:.3g} to {end:.3g} and a layer "
+        f"Tokens run off under {name}: their root mean square length grew from {start:.3g} to {end:.3g}, and a layer "
         f"still moves them by {move:.3g}. Such a layer need not have a fixed point in R^d."
     )
 
