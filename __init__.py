@@ -12,9 +12,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .data.importers import Imported, import_model
+    from .data.importers import import_model
     from .data.movies import movie
-    from .errors import AttndynError, InvalidInput, MissingExtra, TrajectoryError
+    from .errors import (
+        AttndynError,
+        ComputationFailed,
+        InvalidInput,
+        MissingExtra,
+        NoSuchFrame,
+        NoSuchName,
+        ScenarioError,
+        TrajectoryError,
+    )
     from .integrators import Solution, integrate
     from .particles import Attention, Block, Ensemble, Euclidean, FeedForward, Schedule, Space, Sphere
     from .scenarios.analysis import Findings, analyze
@@ -25,15 +34,25 @@ if TYPE_CHECKING:
     from .scenarios.resume import resume
     from .scenarios.run import run
     from .scenarios.schema import Scenario, load
+    from .scenarios.spectrum import spectrum
     from .scenarios.sweep import Sweep, open_sweep, sweep
     from .scenarios.trajectory import Trajectory, open
 
     __version__: str
 
 _HOME = {
-    "data.importers": ("Imported", "import_model"),
+    "data.importers": ("import_model",),
     "data.movies": ("movie",),
-    "errors": ("AttndynError", "InvalidInput", "MissingExtra", "TrajectoryError"),
+    "errors": (
+        "AttndynError",
+        "ComputationFailed",
+        "InvalidInput",
+        "MissingExtra",
+        "NoSuchFrame",
+        "NoSuchName",
+        "ScenarioError",
+        "TrajectoryError",
+    ),
     "integrators": ("Solution", "integrate"),
     "particles": ("Attention", "Block", "Ensemble", "Euclidean", "FeedForward", "Schedule", "Space", "Sphere"),
     "scenarios.analysis": ("Findings", "analyze"),
@@ -44,6 +63,7 @@ _HOME = {
     "scenarios.resume": ("resume",),
     "scenarios.run": ("run",),
     "scenarios.schema": ("Scenario", "load"),
+    "scenarios.spectrum": ("spectrum",),
     "scenarios.sweep": ("Sweep", "open_sweep", "sweep"),
     "scenarios.trajectory": ("Trajectory", "open"),
 }
@@ -53,14 +73,17 @@ __all__ = [
     "Attention",
     "AttndynError",
     "Block",
+    "ComputationFailed",
     "Ensemble",
     "Euclidean",
     "FeedForward",
     "Findings",
-    "Imported",
     "InvalidInput",
     "MissingExtra",
+    "NoSuchFrame",
+    "NoSuchName",
     "Scenario",
+    "ScenarioError",
     "Schedule",
     "Solution",
     "Space",
@@ -82,6 +105,7 @@ __all__ = [
     "report",
     "resume",
     "run",
+    "spectrum",
     "sweep",
 ]
 

@@ -27,6 +27,7 @@ GROUPS = {
     "ring": "ring",
     "runs": "runs",
     "analyses": "analyses",
+    "transformer": "transformer",
 }
 
 

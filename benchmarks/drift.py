@@ -122,14 +122,14 @@ def memory_of_one_drift() -> float:
         field, x, out = _field(law, space, 1, tokens, np.float64)
         field.velocity(0.0, x, out)
     x = space.uniform(np.random.default_rng(0), (1, 100_000))
-    before = _resident("VmRSS")
+    before = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
     field = prepare(law, space, np.full(100_000, 1e-5), x.shape, x.dtype)
     field.velocity(0.0, x, np.empty_like(x))
-    return _resident("VmHWM") - before
+    return resident("VmHWM") - before
 
 
-def _resident(name: str) -> float:
+def resident(name: str) -> float:
     """A line of /proc/self/status, in MB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(float(line.split()[1]) / 1024.0 for line in lines if line.startswith(name))

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import InvalidInput, TrajectoryError
+from ..errors import InvalidInput, TrajectoryError, printable
 from .options import AsJson, File, Overwrite
 
 
@@ -25,7 +25,7 @@ def info(
 
     if verify and (damaged := verified(file)):
         raise TrajectoryError(f"{file} is damaged: {'; '.join(damaged)}")
-    print(described(file, as_json))
+    print(printable(described(file, as_json)))
     if verify and not as_json:
         print("  verified           all checksums hold")
 
@@ -74,6 +74,7 @@ def plot(
       phase        an observable over depth and a key, or over two keys
     Of a limit study:
       rates        error against parameter, fit and theory
+      growth       of regularity: constants against tokens, and their exponents
     """
     from ..scenarios.overrides import assignments, numbers
     from ..scenarios.results import drawn, drawn_all

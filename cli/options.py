@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import InvalidInput
+from ..errors import InvalidInput, printable
 
 if TYPE_CHECKING:
     from ..scenarios.schema import Scenario
@@ -52,7 +52,7 @@ class Interrupted(Exception):
 
 def complain(error: Exception | str, status: int) -> int:
     """Tell a mistake or a failure in one line on stderr, and return the exit status."""
-    print(f"attndyn: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
+    print(f"attndyn: {printable(' '.join(str(error).split())) or type(error).__name__}", file=sys.stderr)
     return status
 
 

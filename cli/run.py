@@ -65,7 +65,9 @@ def run(
 
     scenario = scenario_of(name, changes, seed, outside)
     out = out or Path(f"{scenario.name}.h5")
-    if go_on and is_begun(out, scenario):
+    asked = {"backend": backend, "device": device, "processes": processes}
+    named = {name: value for name, value in asked.items() if value not in (None, "cpu", 1)}
+    if go_on and is_begun(out, scenario, **named):
         resume(out, threads=threads, walltime=walltime, quiet=quiet, as_json=as_json)
         return
     silent = (launched() or (0, 1))[0] > 0  # torchrun starts this command many times; the first one speaks

@@ -78,6 +78,8 @@ def write(file: h5py.File, slot: Slot) -> None:
 def check(file: h5py.File) -> None:
     """Raise ValueError where a slot that was written is not whole."""
     stored = opening.dataset(file, layout.CHECKPOINT, "u", (2,))
+    if len(stored) != 2:
+        raise ValueError(f"it has the shape {stored.shape}, and should have two slots")
     for row in range(len(stored)):
         if stored[row, : len(MAGIC)].any() and _read(stored, row) is None:
             raise ValueError(f"slot {row} is not what was written (sha256 differs)")

@@ -18,6 +18,7 @@ MOST_BYTES = 1 << 26  # read for the paths: fewer frames where frames are large
 MOST_PATHS = 300  # tokens whose paths are drawn
 MOST_PAIRED = 2000  # tokens between which inner products are taken: 2 million pairs
 BLOCK_BYTES = 1 << 25
+MOST_DISTANT = 1e300  # a cluster distance; whole numbers in a text may be larger than any float
 
 
 class Paths(NamedTuple):
@@ -124,17 +125,22 @@ def frames_at(times: Array, depths: Sequence[float]) -> NDArray[np.intp]:
 
 def title_of(trajectory: Any) -> str:
     """The title in the trajectory's scenario text, or "" where there is none."""
-    try:
-        title = tomllib.loads(trajectory.scenario_text).get("title", "")
-    except (tomllib.TOMLDecodeError, TypeError):
-        return ""
+    title = _said(trajectory).get("title", "")
     return title if isinstance(title, str) else ""
 
 
 def cluster_distance_of(trajectory: Any) -> float | None:
     """Within which two tokens belong together, where the trajectory's scenario text says so."""
+    save = _said(trajectory).get("save")
+    distance = save.get("cluster_distance") if isinstance(save, dict) else None
+    if isinstance(distance, int | float) and 0 < distance < MOST_DISTANT:
+        return float(distance)
+    return None
+
+
+def _said(trajectory: Any) -> dict[str, Any]:
+    """The tables of the scenario text; none where it is no TOML, whoever wrote it."""
     try:
-        distance = tomllib.loads(trajectory.scenario_text).get("save", {}).get("cluster_distance")
-    except (tomllib.TOMLDecodeError, TypeError, AttributeError):
-        return None
-    return float(distance) if isinstance(distance, int | float) else None
+        return tomllib.loads(trajectory.scenario_text)
+    except (ValueError, TypeError, RecursionError):
+        return {}

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ..errors import TrajectoryError
+from ..errors import NoSuchFrame, NoSuchName, TrajectoryError
 from .opening import guard
 
 FrameIndex = int | slice | list[int] | NDArray[np.integer] | NDArray[np.bool_]
@@ -105,7 +105,7 @@ class Observables(Mapping[str, NDArray[np.float64]]):
 
     def __getitem__(self, name: str) -> NDArray[np.float64]:
         if name not in self._stored:
-            raise KeyError(f"no observable {name!r}; the file has {', '.join(self._stored) or 'none'}")
+            raise NoSuchName(f"no observable {name!r}; the file has {', '.join(self._stored) or 'none'}")
         return _read(self._path, self._stored[name], slice(self._frames))
 
     def rows(self, name: str, frames: slice) -> NDArray[np.float64]:
@@ -154,9 +154,9 @@ def _selection(frames: Any, count: int) -> tuple[Any, Any]:
     if chosen.dtype == bool and chosen.shape == (count,):
         chosen = np.flatnonzero(chosen)
     if chosen.ndim > 1 or (chosen.size and chosen.dtype.kind not in "iu"):
-        raise IndexError(f"frames are chosen by a number, a slice or a list of numbers; got {frames!r}")
+        raise NoSuchFrame(f"frames are chosen by a number, a slice or a list of numbers; got {frames!r}")
     if chosen.size and not -count <= chosen.min() <= chosen.max() < count:
-        raise IndexError(f"there are {count} frames; got the index {frames!r}")
+        raise NoSuchFrame(f"there are {count} frames; got the index {frames!r}")
     if chosen.ndim == 0:
         return int(chosen) % count, slice(None)
     return np.unique(chosen.astype(np.int64) % max(count, 1), return_inverse=True)

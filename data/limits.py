@@ -26,7 +26,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InvalidInput, TrajectoryError
+from ..errors import InvalidInput, NoSuchName, TrajectoryError
 from . import opening
 from .layout import PROVENANCE, SCENARIO
 from .opening import guard
@@ -241,7 +241,7 @@ class Limit:
     def run(self, name: str) -> dict[str, NDArray[Any]]:
         """What a run gave: name -> array. Raises KeyError for a run that there is not."""
         if name not in self.runs:
-            raise KeyError(f"no run {name!r}; there are {', '.join(self.runs)}")
+            raise NoSuchName(f"no run {name!r}; there are {', '.join(self.runs)}")
         with guard(self.path, f"{RUNS}/{name}"):
             place = f"{RUNS}/{name}"
             ranks = tuple(range(6))

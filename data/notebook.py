@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import printable
 from ..particles import Space, Sphere
 from .excerpt import title_of
 from .layout import STATE
@@ -64,7 +65,7 @@ def folded(summary: object, body: str) -> str:
 def text(value: object) -> str:
     """A value as escaped text in one line, shortened, without the characters that steer a terminal or a page."""
     line = " ".join(str(value).split())
-    line = "".join(character if character.isprintable() else "?" for character in line)
+    line = printable(line)
     return escape(line if len(line) <= MOST_TEXT else f"{line[: MOST_TEXT - 3]}...", quote=True)
 
 

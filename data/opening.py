@@ -18,14 +18,20 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ..errors import InvalidInput, TrajectoryError
+from ..errors import InvalidInput, TrajectoryError, printable
+from ..logs import logger_of
 from .cut_off import is_cut_off, open_cut_off, physical_size, whole_length
 from .layout import MEBIBYTE, partial_path
+from .live import open_live
 
+LOG = logger_of(__name__)
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}  # those that h5py has without plug-ins
 LARGEST_CHUNK = 256 * MEBIBYTE
 LARGEST_ATTRIBUTE = 4096
+# what the system, HDF5 and values of the wrong type make functions raise
+TROUBLES = (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, MemoryError)
+LONGEST_NAME, LONGEST_MESSAGE = 200, 1000  # characters of what a file made somebody say
 LARGEST_INFLATION = 1100  # gzip shrinks by 1032 at most; a file that claims more is a trap
 CHUNK_CACHE = 8 * MEBIBYTE  # holds the chunk of a small system, so that reading frame by frame stays fast
 
@@ -44,11 +50,14 @@ def open_file(path: Path) -> h5py.File:
             raise TrajectoryError(f"{path} is not an HDF5 file, so no trajectory")
         # the twelfth byte of a version 3 superblock: 1 open for writing, 4 by a writer that lets others read
         being_written = head[11] if len(head) == 12 and head[8] >= 3 else 0
+        LOG.debug("%s: opened for reading%s", path, ", while it is written" if being_written else "")
         whole = whole_length(path)
         if whole is not None:
             return open_cut_off(path, whole)
         try:
-            return h5py.File(path, "r", swmr=bool(being_written & 4), rdcc_nbytes=CHUNK_CACHE)
+            if being_written & 4:
+                return open_live(path, CHUNK_CACHE)
+            return h5py.File(path, "r", rdcc_nbytes=CHUNK_CACHE)
         except OSError as error:
             if not being_written:
                 raise
@@ -72,8 +81,10 @@ def guard(path: Path, name: str, trouble: str = "cannot be read") -> Iterator[No
     """Whatever the system, HDF5 or a file's content raise, as a TrajectoryError naming file and object."""
     try:
         yield
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError, OverflowError) as error:
-        raise TrajectoryError(f"{path}: {name} {trouble}: {str(error) or type(error).__name__}") from error
+    except TROUBLES as error:
+        what, name = printable(str(error) or type(error).__name__), printable(name)
+        message = f"{path}: {name[:LONGEST_NAME]} {trouble}: {what[:LONGEST_MESSAGE]}"
+        raise TrajectoryError(message) from error
 
 
 def dataset(file: h5py.File, name: str, kinds: str, ranks: tuple[int, ...]) -> h5py.Dataset:

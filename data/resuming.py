@@ -18,6 +18,7 @@ from ..errors import InvalidInput
 from ..particles import Ensemble
 from . import layout
 from .checkpoints import Slot
+from .opening import guard
 from .reading import Trajectory
 from .trajectory import TrajectoryWriter
 
@@ -66,7 +67,8 @@ def going_on(trajectory: Trajectory, path: Path) -> tuple[TrajectoryWriter, Slot
     run writes the file, or it cannot be written.
     """
     slot = trajectory.checkpoint
-    frames = 0 if slot is None else min(int(slot.record["frames"]), len(trajectory))
+    with guard(trajectory.path, layout.CHECKPOINT):
+        frames = 0 if slot is None else min(int(slot.record["frames"]), len(trajectory))
     merges = 0 if slot is None else slot.merges
     writer = TrajectoryWriter(
         path,
@@ -103,7 +105,8 @@ def _shapes(trajectory: Trajectory) -> dict[str, tuple[int, ...]]:
 def _resumed(provenance: dict[str, Any], frames: int) -> dict[str, Any]:
     """The provenance, with a line on where and by what the run was gone on with."""
     now = {"frames": frames, "at": datetime.now(UTC).isoformat(timespec="seconds"), "attndyn": version("attndyn")}
-    return provenance | {"resumed": [*provenance.get("resumed", []), now]}
+    before = provenance.get("resumed")
+    return provenance | {"resumed": [*(before if isinstance(before, list) else []), now]}
 
 
 def _copy(trajectory: Trajectory, writer: TrajectoryWriter, frames: int, merges: int) -> None:

@@ -12,16 +12,21 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..particles import Ensemble
+from ..particles.arrays import in_single
 from . import checkpoints, layout
+
+CHUNK_CACHE = 16 * layout.PAGE  # bytes of each dataset
 
 
 def create_file(path: Path) -> h5py.File:
     """A new HDF5 file, one that must not exist yet.
 
     libver: metadata with checksums that HDF5 1.10 still reads ("latest" would not be). Pages: after a power
-    failure a page is there or not, never half a chunk of 4 KiB.
+    failure a page is there or not, never half a chunk of 4 KiB. A small cache of chunks: HDF5 keeps up to 8 MiB of
+    every dataset, and none is needed again once it is full.
     """
-    return h5py.File(path, "x", libver=("v110", "v110"), fs_strategy="page", fs_page_size=layout.PAGE)
+    options = {"libver": ("v110", "v110"), "fs_strategy": "page", "fs_page_size": layout.PAGE}
+    return h5py.File(path, "x", rdcc_nbytes=CHUNK_CACHE, **options)
 
 
 def build(
@@ -66,7 +71,7 @@ def build(
     for name, text in texts.items():
         _text(file, name, text)
     for number, values in enumerate(arrays):
-        _array(file, f"{layout.ARRAYS}/{number}", _in_half(values))
+        _array(file, f"{layout.ARRAYS}/{number}", in_single(values))
     block = sum(file[name].dtype.itemsize * math.prod(file[name].shape[1:]) for name in growing_names(observables))
     checkpoints.create(file, checkpoints.capacity(ensemble.positions.shape, 8, frames_per_chunk * block))
     _array(file, layout.WEIGHTS, ensemble.weights)
@@ -95,13 +100,6 @@ def _array(file: h5py.File, name: str, values: np.ndarray | None) -> h5py.Datase
         return file.create_dataset(name, data=values)
     chunk = layout.chunk_of(values.shape, layout.MEBIBYTE // values.itemsize)
     return file.create_dataset(name, data=values, chunks=chunk, fletcher32=True)
-
-
-def _in_half(values: np.ndarray) -> np.ndarray:
-    """As float32 where that holds the same numbers: the weights of most models are."""
-    with np.errstate(over="ignore"):
-        half = values.astype(np.float32)
-    return half if np.array_equal(half, values) else values
 
 
 def _ascii(text: str) -> np.bytes_:

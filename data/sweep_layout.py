@@ -63,6 +63,8 @@ class Description:
     def from_json(cls, fields: Mapping[str, Any]) -> Description:
         """Of what the file holds. Raises ValueError or TypeError for anything else."""
         description = cls(**fields)
+        if not isinstance(description.axes, dict) or not isinstance(description.observables, list):
+            raise ValueError("its axes are no table, or its observables no list")
         for key, values in description.axes.items():
             if not isinstance(values, list) or not values:
                 raise ValueError(f"its axis {key} is no list of values")

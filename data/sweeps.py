@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InvalidInput, MissingExtra, TrajectoryError
+from ..errors import InvalidInput, MissingExtra, NoSuchName, TrajectoryError
 from . import opening
 from . import sweep_layout as layout
 from .opening import SIGNATURE, guard
@@ -232,7 +232,7 @@ class _Part(Mapping[str, Array]):
 
     def __getitem__(self, name: str) -> Array:
         if name not in self._variables:
-            raise KeyError(f"no observable {name!r}; the file has {', '.join(self._variables) or 'none'}")
+            raise NoSuchName(f"no observable {name!r}; the file has {', '.join(self._variables) or 'none'}")
         return self._read(self._variables[name])
 
     def __iter__(self) -> Iterator[str]:

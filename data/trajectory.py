@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ..errors import InvalidInput, TrajectoryError
+from ..logs import logger_of
 from ..particles import Ensemble
 from . import checkpoints, layout, skeleton
 from .kept_arrays import ArrayName
@@ -25,6 +26,7 @@ from .opening import guard
 from .target import check_folder, check_space, check_target, put_in_place
 from .texts import checked_observables, outcome_of, texts_of
 
+LOG = logger_of(__name__)
 State = tuple[Mapping[str, Any], Mapping[str, NDArray[Any]]]  # numbers and texts, and arrays
 
 EVERY = 5.0  # seconds between two notes of where a run stands
@@ -123,6 +125,7 @@ class TrajectoryWriter:
         self._last_time = -math.inf
         self._merges = self._slots = 0
         self._kept_at = time.monotonic()
+        LOG.debug("%s: begun", self.partial)
         if not going_on:
             self._stand_in_place()
 
@@ -200,6 +203,9 @@ class TrajectoryWriter:
             )
             self._synchronise()
         self._slots += 1
+        LOG.debug(
+            "%s: checkpoint %d, with %d frames to depth %.6g", self.partial, self._slots, len(self), self._last_time
+        )
         self._kept_at = time.monotonic()
         self._stand_in_place()
 
@@ -232,6 +238,7 @@ class TrajectoryWriter:
                 self._file.close()
         with guard(self.partial, "the file", "cannot be given its final name"):
             put_in_place(self.partial, self.path, self._overwrite)
+        LOG.debug("%s: closed with %d frames, %s", self.path, self._committed, status)
         if problem is not None:
             raise problem
 
@@ -311,6 +318,7 @@ class TrajectoryWriter:
             self._file[layout.FRAMES_COMMITTED][0] = total
             self._file.flush()
         self._committed, self._buffered = total, 0
+        LOG.debug("%s: %d frames are on the disk, to depth %.6g", self.partial, total, self._last_time)
 
     def _stand_in_place(self) -> None:
         """Give a file that can be read by now the name of an unfinished run."""

@@ -25,7 +25,7 @@ def verified(path: str | Path) -> list[str]:
         for name in _names(file, path, damaged):
             try:
                 _read_all(file, name)
-            except (OSError, RuntimeError, ValueError, KeyError, TypeError, MemoryError) as error:
+            except opening.TROUBLES as error:
                 damaged.append(f"{name}: {str(error) or type(error).__name__}")
     return damaged
 
@@ -38,7 +38,7 @@ def _names(file: h5py.File, path: Path, damaged: list[str]) -> Iterator[str]:
         try:
             found = file[group] if group else file
             entries = [(name, found.get(name, getlink=True)) for name in found]
-        except (OSError, RuntimeError, KeyError, ValueError) as error:
+        except opening.TROUBLES as error:
             damaged.append(f"{group or '/'}: {error}")
             continue
         for name, link in entries:
@@ -48,7 +48,7 @@ def _names(file: h5py.File, path: Path, damaged: list[str]) -> Iterator[str]:
             try:
                 item = found[name]
                 identity = h5py.h5o.get_info(item.id).addr
-            except (OSError, RuntimeError, KeyError, ValueError) as error:
+            except opening.TROUBLES as error:
                 damaged.append(f"{where}: {error}")
                 continue
             if identity in seen:

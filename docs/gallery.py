@@ -37,6 +37,7 @@ SLOW = (
     "minilm-alice",
     "minilm-fixed-point",
     "minilm-perturbation",
+    "minilm-regularity",
 )
 
 

@@ -193,9 +193,10 @@ def _error_sums(x, moved, h, slopes, error, low, atol, rtol, sums):
             low_square = low_square + low_part * low_part
             from_here, to_there = load_double(x, at), load_double(moved, at)
             here, there = here + from_here * from_here, there + to_there * to_there
-        scale = doubles(x, atol) + doubles(x, rtol) * square_root(largest_of(here, there))
+        largest_square = largest_of(here, there)
+        scale = doubles(x, atol) + doubles(x, rtol) * square_root(largest_square)
         scale = scale * scale
-        high_sum = high_sum + over(high_square, scale)
+        high_sum = high_sum + over(high_square + (largest_square - largest_square), scale)  # NaN where it overflows
         low_sum = low_sum + over(low_square, scale)
     store(sums, 0, high_sum)
     store(sums, lanes, low_sum)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InvalidInput
+from ..logs import logger_of
 from ..particles.backends import Engine
 from ..particles.block import Block, Law, attention_of, check_start, switches
 from ..particles.ensemble import Ensemble
@@ -20,6 +21,7 @@ from .splitting import SPLITTINGS, check_splittable
 from .stochastic import WITHOUT_NOISE
 from .way import Way, draws
 
+LOG = logger_of(__name__)
 MAX_STEPS = 10_000_000
 SCALINGS = ("1/L", "1/sqrt(L)")  # of what a layer adds, for L layers to one depth
 WITH_FOCUS = ("euler", "heun", "rk4", "bs32", "tsit5", "dp54", "dop853", "kencarp4")  # which need no exponential map
@@ -94,6 +96,11 @@ def choose(
     times = _save_times(save_at, t_end)
     if step is not None and (not stepper.continuous or (exact and not stepper.adaptive)):
         times = _on_grid(times, step, t_end)
+    LOG.debug(
+        "%d x %d tokens to depth %g by %s, %s on %s, sums %s",
+        *ensemble.positions.shape[:2], t_end, "layers" if way.layers is not None else way.method,
+        type(stepper.field).__name__, engine.backend, engine.sums,
+    )  # fmt: skip
     return Course(
         stepper, engine, mergeable, way, float(t_end), times, exact, step, way.rtol, way.atol, max_steps or MAX_STEPS,
         marked,

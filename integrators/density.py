@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import AttndynError, InvalidInput
+from ..errors import ComputationFailed, InvalidInput
 from ..particles.attention import Attention
 from ..particles.circle_density import CircleDensity
 from .gaussian_closure import checked_times
@@ -69,7 +69,7 @@ def density_flow(
     rtol, atol : of every coefficient, by DOP853
 
     Raises InvalidInput for a law that is not softmax or unnormalised attention of one head with scalar matrices and no
-    mask, or arguments out of range, and AttndynError where the density needs more than `most_degrees`.
+    mask, or arguments out of range, and ComputationFailed where the density needs more than `most_degrees`.
     """
     from scipy.integrate import DOP853
 
@@ -96,7 +96,7 @@ def density_flow(
         while solver.status == "running" and degrees == len(y):
             solver.step()
             if solver.status == "failed" or not np.isfinite(solver.y).all():
-                raise AttndynError(f"the density cannot be followed beyond depth {t:.6g}")
+                raise ComputationFailed(f"the density cannot be followed beyond depth {t:.6g}")
             if _tail(solver.y) > resolution:
                 y = _padded(y, 2 * degrees)  # the step is taken again
                 break
@@ -187,11 +187,11 @@ def _scalar(name: str, matrix: Any) -> float:
 
 
 def _resolved(y: Complex, resolution: float, most: int, t: float) -> Complex:
-    """The coefficients with as many degrees as the tail needs. Raises AttndynError for more than `most`."""
+    """The coefficients with as many degrees as the tail needs. Raises ComputationFailed for more than `most`."""
     while _tail(y) > resolution and len(y) <= most:
         y = _padded(y, 2 * len(y))
     if len(y) > most:
-        raise AttndynError(
+        raise ComputationFailed(
             f"at depth {t:.6g} tokens are so concentrated that their density needs more than {most} Fourier "
             "coefficients: end earlier, or allow more (most_degrees)"
         )

@@ -22,6 +22,7 @@ from ..particles.backends import Engine, EngineOptions
 from ..particles.block import Law
 from ..particles.ensemble import Ensemble
 from ..particles.observables import clusters, effective_rank
+from .failures import Setting, not_finite
 from .iterations import Trace, anderson, newton_krylov, picard
 from .layer_bound import LayerBound, layer_bound
 from .layer_map import LayerMap
@@ -153,7 +154,11 @@ def sought(
         if on_iterate is not None:
             on_iterate(k, ensemble.at(np.asarray(layer.space.retract(x.reshape(layer.shape)), np.float64)))
 
-    trace = Trace(layer, tolerance, most, size, measure, spread, watch)
+    def blame(k: int, x: Array, image: Array) -> str:
+        setting = Setting(layer.law, layer.space, layer.step, k, noise=0.0)
+        return not_finite(setting, k * layer.step, x.reshape(layer.shape), image.reshape(layer.shape)).told()
+
+    trace = Trace(layer, tolerance, most, size, measure, spread, watch, blame)
     end = start.ravel()
     try:
         with np.errstate(over="ignore", invalid="ignore"):

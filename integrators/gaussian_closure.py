@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import AttndynError, InvalidInput
+from ..errors import ComputationFailed, InvalidInput
 from ..particles.attention import Attention
 from ..particles.gaussian import DOTS, GaussianMeasure, affine_drift, check_closed
 
@@ -55,7 +55,7 @@ def gaussian_flow(
     rtol, atol : of every entry, by DOP853
 
     Raises InvalidInput for a law under which tokens do not stay gaussian or for arguments out of range, and
-    AttndynError where mean or covariance run to infinity before t_end; the message says at about which depth.
+    ComputationFailed where mean or covariance run to infinity before t_end; the message says at about which depth.
     """
     from scipy.integrate import solve_ivp
 
@@ -81,7 +81,7 @@ def gaussian_flow(
         solution = solve_ivp(slope, (0.0, t_end), start, "DOP853", times, events=far, rtol=rtol, atol=atol)
     if solution.status != 0:
         depth = float(solution.t_events[0][0]) if solution.status == 1 else float(solution.t[-1])
-        raise AttndynError(
+        raise ComputationFailed(
             f"mean or covariance of the tokens run to infinity at about depth {depth:.6g}, before t_end = {t_end:g}"
         )
     covariances = solution.y[d:].T.reshape(-1, d, d)

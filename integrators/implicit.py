@@ -123,8 +123,11 @@ class Implicit:
         error = self._base * 0.0
         for weight, slope in zip(B - EMBEDDED, slopes, strict=True):
             error += h * float(weight) * slope
-        scale = self._atol + self._rtol * self._library.maximum(squares, self._squares(self.moved)) ** 0.5
-        return float((self._total(self._squares(error) / scale**2) / self._tokens).max()) ** 0.5
+        largest = self._library.maximum(squares, self._squares(self.moved))
+        scale = self._atol + self._rtol * largest**0.5
+        # NaN where the square of a length overflows, see `stages.error_norm`
+        squares = self._squares(error) + (largest - largest)
+        return float((self._total(squares / scale**2) / self._tokens).max()) ** 0.5
 
     def interpolate(self, t: float, h: float, x: State, theta: float, out: State) -> None:
         """The state at t + theta h inside the step just tried from x, retracted."""

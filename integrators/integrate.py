@@ -11,6 +11,7 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..logs import ENDING, logger_of
 from ..particles.attention import Attention
 from ..particles.backends import Engine, EngineOptions
 from ..particles.block import Law, attention_of
@@ -25,7 +26,7 @@ from .clock import SHORTEST, Clock
 from .control import StepControl
 from .course import Course, choose
 from .events import Event
-from .failures import not_finite, step_too_small
+from .failures import Failure, is_far, not_finite, step_too_small, too_many_steps
 from .frames import Frames
 from .merging import MERGE_AT_THE_FLOOR, Merging
 from .methods import Stepper
@@ -33,6 +34,7 @@ from .solution import Solution, Statistics, joined_records
 from .way import Way
 
 Array = NDArray[np.floating]
+LOG = logger_of(__name__)
 
 
 def integrate(
@@ -103,8 +105,9 @@ def integrate(
     The loop: try a step; an adaptive method repeats it shorter until its error is small enough; a state that is not
     finite ends the run; look for an event inside the step; save what is due; take the step.
 
-    A run that fails or is interrupted is returned with its status, not raised; what was saved stands. Raises
-    InvalidInput for wrong arguments, before anything is computed.
+    A run that fails or is interrupted is returned with its status, not raised; what was saved stands. Numbers that
+    overflow in a trial are judged by its result: NumPy's warnings of them are off meanwhile. Raises InvalidInput for
+    wrong arguments, before anything is computed.
     """
     step = 1.0 if layers is not None and step is None else step
     noise_of = Noise(noise, seed, noise_step)
@@ -122,20 +125,23 @@ def integrate(
     if resume is not None:
         run.go_on_from(resume)
     run.began = time.perf_counter() - run.statistics.wall_seconds
-    try:
-        status = run.to_its_end(attention_of(laws_of(law)[0]))
-    except KeyboardInterrupt:
-        status = "interrupted"
-    t, x = run.now[0], run.of_all(run.now[1])
-    run.statistics.wall_seconds = time.perf_counter() - run.began
-    run.count_drifts()  # those of the last interpolant included
-    behind = frames.last is None or frames.last < t
-    if status != "finished" and behind and np.isfinite(x).all():
-        frames.add(run.statistics.accepted, t, x)  # where an event, a failure or the user ended it
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        try:
+            status = run.to_its_end()
+        except KeyboardInterrupt:
+            status = "interrupted"
+        t, x = run.now[0], run.of_all(run.now[1])
+        run.statistics.wall_seconds = time.perf_counter() - run.began
+        run.count_drifts()  # those of the last interpolant included
+        behind = frames.last is None or frames.last < t
+        if status != "finished" and behind and np.isfinite(x).all():
+            frames.add(run.statistics.accepted, t, x)  # where an event, a failure or the user ended it
     final = x[:, : ensemble.tokens].copy()
     times, positions, weights, focus = frames.arrays(ensemble)
     record, merged_into = run.record() | merging.record(), merging.merged_into
-    return Solution(times, positions, weights, focus, status, run.statistics, t, final, merged_into, record)
+    return Solution(
+        times, positions, weights, focus, status, run.statistics, t, final, merged_into, record, run.failure
+    )
 
 
 def _attentions(law: Law | Schedule | Sequence[Law]) -> tuple[Attention, ...]:
@@ -165,8 +171,9 @@ class _Run:
     began: float = 0.0  # on the clock of this process
     h: float = 0.0  # the length of the next step; 0 before the first
     control: StepControl = field(default_factory=lambda: StepControl(0))
+    failure: Failure | None = None
 
-    def to_its_end(self, law: Attention) -> str:
+    def to_its_end(self) -> str:
         """Step until the end, an event or a failure; the status."""
         if self.h == 0.0 and (event := self._begin()) is not None:
             return f"stopped: {event.name}"
@@ -184,12 +191,12 @@ class _Run:
                     statistics.rejected += 1
                     self.h = h = length * factor
                     if h < self._shortest(t, error):
-                        return step_too_small(law, t, self.all_tokens(x), self._speed(), error)
+                        return self._failed(step_too_small, t, x, self._speed(), error)
                     continue
                 # a step cut short to land somewhere says little about the next
                 h = max(h, length * factor) if length < h else length * factor
             elif not np.isfinite(error):
-                return not_finite(law, t_new, self.all_tokens(x), self.all_tokens(stepper.moved))
+                return self._failed(not_finite, t_new, x, self.all_tokens(stepper.moved))
             inside = self._event_inside(clock, length, t_new, x)
             if inside is not None:
                 return f"stopped: {inside.name}"
@@ -203,7 +210,7 @@ class _Run:
             if (event := self._event_now([event for event in self.stop if not event.located])) is not None:
                 return f"stopped: {event.name}"
             if statistics.accepted >= course.max_steps and t < course.t_end:
-                return f"failed: max_steps = {course.max_steps} steps were taken and the depth is {t:.6g}"
+                return self._failed(too_many_steps, t, x, self._speed(), course.max_steps, length)
             if any([self._switch(t), self._join()]):
                 x = self.now[1]
                 self.stepper.start(t, x)
@@ -314,12 +321,22 @@ class _Run:
         speed = self.stepper.speed()
         return None if speed is None else self.all_tokens(speed)
 
+    def _failed(self, why: Callable[..., Failure], t: float, x: State, *arguments: Any) -> str:
+        """The status of a run that ends here, and its failure."""
+        space, steps = self.merging.ensemble.space, self.statistics.accepted
+        setting = self.course.way.setting(self.now[0], steps, space, self.stepper.adaptive)
+        self.failure = why(setting, t, self.all_tokens(x), *arguments)
+        LOG.warning("the run failed: %s", self.failure.told(), extra=ENDING)
+        return f"failed: {self.failure.told()}"
+
     def _shortest(self, t: float, error: float) -> float:
         """The step below which a run has failed.
 
         In R^d tokens may reach infinity in finite depth, and that is how it shows. On a sphere the drift is bounded,
         and a step far below the spacing of depths is one of clusters that meet after a long time.
         """
+        if not np.isfinite(error) and is_far(np.abs(x := self.all_tokens(self.now[1])).max(), x.dtype):
+            return np.inf  # where it is known to end in any case; in single precision shorter steps would stand still
         bounded = isinstance(self.merging.ensemble.space, Sphere) and np.isfinite(error)
         return SHORTEST * float(np.spacing(1e-300 if bounded else max(t, 1e-300)))
 

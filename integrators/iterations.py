@@ -33,7 +33,7 @@ class Trace:
     tolerance : |g(x) - x| at which x counts as fixed, relative to the largest of |x| and `size`
     most      : evaluations of g                    measure : the norm in which quotients are measured
     spread    : the distance of x from consensus, all tokens at their mean
-    watch     : called with (k, x_k)
+    watch     : called with (k, x_k)                   blame : why x_k or its image is not finite, of (k, x_k, image)
     """
 
     g: Callable[[Array], Array]
@@ -43,6 +43,7 @@ class Trace:
     measure: Callable[[Array], float]
     spread: Callable[[Array], float]
     watch: Callable[[int, Array], None] = lambda k, x: None
+    blame: Callable[[int, Array, Array], str] = lambda k, x, image: f"iteration {k} is not finite"
     residuals: list[float] = field(default_factory=list)
     factors: list[float] = field(default_factory=list)
     spreads: list[float] = field(default_factory=list)
@@ -78,7 +79,7 @@ class Trace:
         self.residuals.append(float(np.linalg.norm(image - x)))
         self.spreads.append(self.spread(x))
         if not np.isfinite(self.residuals[-1]):
-            self.status = f"failed: iteration {len(self.residuals)} is not finite"
+            self.status = f"failed: {self.blame(len(self.residuals), x, image)}"
         elif scale > FAR * self.size > 0.0:
             self.status = f"not converged: tokens ran off, to {scale / self.size:.0e} times their size"
         elif self.residuals[-1] <= self.tolerance * scale:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import AttndynError, InvalidInput
+from ..errors import ComputationFailed, InvalidInput
 from ..particles.block import Law, switches
 from ..particles.ensemble import Ensemble
 from ..particles.regularity.jacobian import jacobian
@@ -65,7 +65,7 @@ def lyapunov_exponents(
     engine : as for `regularity.jacobian`
 
     In the Euclidean norm of all tokens. Raises InvalidInput for arguments out of range or a law without a Jacobian on
-    the backend, and AttndynError where the flow cannot be followed, as where tokens run away in finite depth.
+    the backend, and ComputationFailed where the flow cannot be followed, as where tokens run away in finite depth.
     """
     space, (replicas, tokens, dimension) = ensemble.space, ensemble.positions.shape
     on_sphere = isinstance(space, Sphere)
@@ -101,7 +101,7 @@ def lyapunov_exponents(
         if solution.status != 0 or not np.isfinite(solution.y).all():  # tangents may overflow, or tokens run away
             failures += 1
             if failures > FAILURES:
-                raise AttndynError(f"the flow cannot be followed beyond depth {t:.6g}: tokens grow too fast")
+                raise ComputationFailed(f"the flow cannot be followed beyond depth {t:.6g}: tokens grow too fast")
             interval = 0.1 * (end - t)
             continue
         moved, tangents = solution.y[:size, -1].reshape(x.shape), solution.y[size:, -1].reshape(v.shape)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..logs import logger_of
 from ..particles.attention import Attention
 from ..particles.backends import Engine
 from ..particles.backends.differences import obstacle
@@ -17,6 +18,7 @@ from ..particles.merge_error import drift_change
 from ..particles.merging import merged
 
 Array = NDArray[np.floating]
+LOG = logger_of(__name__)
 FEW = 64  # tokens of which sums of differences take no longer than a step in Python
 MERGE_AT_THE_FLOOR = 1e-9  # of the tokens' size, where a run needs merging and the user named no distance
 
@@ -54,6 +56,7 @@ class Merging:
         if joined.tokens == self.ensemble.tokens:
             return False
         self._note_error(positions, joined, rows)
+        LOG.debug("depth %.6g: %d tokens have become %d", t, self.ensemble.tokens, joined.tokens)
         self.ensemble = joined
         self.rows = rows if self.rows is None else rows[self.rows]
         if self.on_merge is not None:

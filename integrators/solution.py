@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .failures import Failure
+
 Array = NDArray[np.floating]
 
 
@@ -49,6 +51,7 @@ class Solution:
     final: Array
     merged_into: NDArray[np.intp]
     record: dict[str, Any]
+    failure: Failure | None = None
 
 
 def joined_records(first: dict[str, Any], then: dict[str, Any]) -> dict[str, Any]:

@@ -56,7 +56,8 @@ def error_norm(x, moved, h, slopes, error, low, atol, rtol):
     """The largest over replicas of sqrt(mean_i (|error_i| / scale_i)^2), scale_i = atol + rtol max(|x_i|, |x'_i|).
 
     error_i is the vector of token i, so that the norm does not change when all tokens are rotated. With a second
-    estimate (`low` not empty) |error|^2 is divided by sqrt(|error|^2 + 0.01 |low|^2), as dop853 does.
+    estimate (`low` not empty) |error|^2 is divided by sqrt(|error|^2 + 0.01 |low|^2), as dop853 does. NaN where
+    |x_i|^2 overflows.
     """
     replicas, tokens, dimension = x.shape
     two = low.size > 0
@@ -77,8 +78,10 @@ def error_norm(x, moved, h, slopes, error, low, atol, rtol):
                 low_square += low_part * low_part
                 here += np.float64(x[r, i, c]) * x[r, i, c]
                 there += np.float64(moved[r, i, c]) * moved[r, i, c]
-            scale = atol + rtol * np.sqrt(max(here, there))
-            high_sum += high_square / (scale * scale)
+            largest_square = max(here, there)
+            scale = atol + rtol * np.sqrt(largest_square)
+            # NaN where the square of a length overflows: there scores do, and every error would look small
+            high_sum += (high_square + (largest_square - largest_square)) / (scale * scale)
             low_sum += low_square / (scale * scale)
         if two and high_sum > 0.0:
             high_sum = high_sum * (high_sum / (high_sum + 0.01 * low_sum))

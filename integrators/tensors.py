@@ -31,6 +31,10 @@ class Tensors:
 
     def finite(self, state: Tensor) -> bool:
         """Whether no component is infinite or NaN, in any process."""
+        if self._add_up is None and bool(
+            torch.isfinite(state.sum())
+        ):  # one pass; but numbers may be finite, their sum not
+            return True
         wrong = (~torch.isfinite(state)).sum().to(torch.float64)
         return not bool(wrong if self._add_up is None else self._add_up(wrong))
 
@@ -61,8 +65,9 @@ class Tensors:
         rtol: float,
     ) -> float:
         """See `stages.error_norm`."""
-        scale = atol + rtol * torch.maximum(_squares(x), _squares(moved)).sqrt()
-        sums = [(_squares(h * _weighted(slopes, error)) / scale**2).sum(dim=1)]
+        largest = torch.maximum(_squares(x), _squares(moved))
+        scale = atol + rtol * largest.sqrt()
+        sums = [((_squares(h * _weighted(slopes, error)) + (largest - largest)) / scale**2).sum(dim=1)]
         if low.size:
             sums.append((_squares(h * _weighted(slopes, low)) / scale**2).sum(dim=1))
         count = torch.full_like(sums[0], x.shape[1])

@@ -14,9 +14,11 @@ from ..particles.block import Block, Law, attention_of, in_force, in_layer, swit
 from ..particles.block_field import BlockField, prepare
 from ..particles.ensemble import Ensemble, checked_weights
 from ..particles.schedule import InterpolatedField, Schedule, laws_of
+from ..particles.space import Space
 from ..particles.weighting import WeightedField, Weighting, WeightSchedule, extended
 from .arithmetic import arithmetic_of
 from .brownian import Noise
+from .failures import Setting
 from .maps import Layers
 from .methods import Stepper, kicks_of, stepper_of
 
@@ -48,6 +50,16 @@ class Way:
         states = ensemble.at(extended(self.weighting, ensemble), space=space)
         field = self._field(law, t, ensemble, engine)
         return stepper_of(self.method, field, engine, states, self.rtol, self.atol, self.noise, self.step)
+
+    def setting(self, t: float, steps: int, space: Space, adaptive: bool) -> Setting:
+        """Under what the step after so many others, from depth t, is taken."""
+        networked = self.layers is not None
+        law = self._law_of(steps) if networked else self.law.at(t) if isinstance(self.law, Schedule) else self.law
+        assert isinstance(law, Law)
+        law, space = in_force(law, t, space)
+        return Setting(
+            law, space, None if adaptive else self.step, steps + 1 if networked else None, self.noise.temperature
+        )
 
     def _field(self, law: Law | Schedule, t: float, ensemble: Ensemble, engine: Engine) -> Field:
         """The field of a law in continuous depth from t on, with token weights as they are there."""

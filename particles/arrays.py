@@ -41,12 +41,20 @@ def read_array(path: str | Path, array: str | None = None) -> NDArray[np.float64
     return values
 
 
+def in_single(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    """The array in float32 where that holds the same numbers, as the weights of most models are; else as it is."""
+    with np.errstate(over="ignore"):
+        single = values.astype(np.float32)
+    return single if np.array_equal(single, values) else values
+
+
 def _read(path: Path, array: str | None) -> NDArray:
     suffix = path.suffix.lower()
     if suffix == ".npy":
         return np.load(path, allow_pickle=False)
     if suffix == ".npz":
-        with np.load(path, allow_pickle=False) as archive:
+        # opened here: NumPy leaves a file open that is no archive
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             return archive[_choose(path, list(archive.files), array)]
     if suffix == ".csv":
         return _read_csv(path)

@@ -47,8 +47,8 @@ def prepare(
     """
     if not isinstance(law, Block):
         return prepare_attention(law, space, weights, shape, dtype, engine)
-    law.check(space)
     if law.is_attention:
+        law.check(space)
         return prepare_attention(law.attention, space, weights, shape, dtype, engine)
     return BlockField(law, space, weights, shape, dtype, engine)
 
@@ -139,7 +139,11 @@ class BlockField:
         """
         self.block.check_residual(residual)
         parts = self._parts(x, self._attend(t))
+        whole = self.block.scheme.added and h == 1.0 and injection is None
         for part in parts:
+            if whole:
+                x = self._added(part, x)
+                continue
             step = float(h) * self._effect(part, t, x)
             if injection is not None and part is parts[-1]:
                 step = step + injection
@@ -171,13 +175,18 @@ class BlockField:
     def _effect(self, part: Part, t: float, x: Any) -> Any:
         """c(t) n_out(B(n_in(x))) of one part or, under add-norm, n(x + B(x)) - x."""
         scheme = self.block.scheme
+        if scheme.added:
+            return self._added(part, x) - x
         with self._precisely():
             effect = part.map(part.normalise(x) if scheme.inner else x)
-        if scheme.added:
-            return part.normalise(x + effect) - x
         effect = part.normalise(effect) if scheme.outer else effect
         factor = self.block.factor(t)
         return effect if factor == 1.0 else factor * effect
+
+    def _added(self, part: Part, x: Any) -> Any:
+        """n(x + B(x)) of one part."""
+        with self._precisely():
+            return part.normalise(x + part.map(x))
 
     def _parts(self, x: Any, attend: Attend) -> list[Part]:
         normalise, feed = self._maps_for(x)

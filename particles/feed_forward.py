@@ -19,6 +19,7 @@ import scipy  # whose parts, which take long to import, are imported when they a
 from numpy.typing import NDArray
 
 from ..errors import InvalidInput
+from .arrays import in_single
 from .normalisers import checked_numbers, like
 from .space import library_of
 
@@ -32,17 +33,19 @@ def relu(x: Any) -> Any:
 
 def gelu(x: Any) -> Any:
     """x Phi(x), Phi the distribution function of N(0, 1): the exact form. Source: arXiv:1606.08415."""
-    return x * _special(x).ndtr(x)
+    return x * scipy.special.ndtr(x) if isinstance(x, np.ndarray) else _functional(x).gelu(x)
 
 
 def gelu_tanh(x: Any) -> Any:
     """x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2, within 5e-4 of `gelu`. Source: arXiv:1606.08415."""
-    return 0.5 * x * (1.0 + library_of(x).tanh(0.7978845608028654 * (x + 0.044715 * (x * x * x))))
+    if not isinstance(x, np.ndarray):
+        return _functional(x).gelu(x, approximate="tanh")
+    return 0.5 * x * (1.0 + np.tanh(0.7978845608028654 * (x + 0.044715 * (x * x * x))))
 
 
 def silu(x: Any) -> Any:
     """x / (1 + exp(-x)). Source: arXiv:1606.08415."""
-    return x * _special(x).expit(x)
+    return x * scipy.special.expit(x) if isinstance(x, np.ndarray) else _functional(x).silu(x)
 
 
 ACTIVATIONS: dict[str, Callable[[Any], Any]] = {"relu": relu, "gelu": gelu, "gelu-tanh": gelu_tanh, "silu": silu}
@@ -51,6 +54,8 @@ ACTIVATIONS: dict[str, Callable[[Any], Any]] = {"relu": relu, "gelu": gelu, "gel
 @dataclass(frozen=True, eq=False)
 class FeedForward:
     """The map x -> W_2 act(W_1 x + b_1) + b_2 of every token, or the gated one; see the module.
+
+    Numbers are kept in float32 where that holds them, and computed with in the type of the tokens.
 
     inner : W_1, (hidden, dimension)        inner_bias : b_1, (hidden,), or None
     outer : W_2, (dimension, hidden)        outer_bias : b_2, (dimension,), or None
@@ -74,7 +79,7 @@ class FeedForward:
         for name, axes in {"inner": 2, "outer": 2, "gate": 2, "inner_bias": 1, "outer_bias": 1, "gate_bias": 1}.items():
             given = getattr(self, name)
             if given is not None or name in ("inner", "outer"):
-                object.__setattr__(self, name, checked_numbers(name, given, axes))
+                object.__setattr__(self, name, in_single(checked_numbers(name, given, axes)))
         hidden, dimension = self.inner.shape
         if self.outer.shape != (dimension, hidden):
             raise InvalidInput(
@@ -110,10 +115,12 @@ class FeedForward:
 
 def affine(x: Any, matrix: Array, bias: Array | None) -> Callable[[Any], Any]:
     """The map tokens -> matrix token + bias for arrays or tensors of the type, and on the device, of x."""
-    transposed, added = like(x, matrix).T, None if bias is None else like(x, bias)
-    return lambda tokens: tokens @ transposed if added is None else tokens @ transposed + added
+    numbers, added = like(x, matrix), None if bias is None else like(x, bias)
+    if not isinstance(x, np.ndarray):
+        return lambda tokens: _functional(tokens).linear(tokens, numbers, added)
+    return lambda tokens: tokens @ numbers.T if added is None else tokens @ numbers.T + added
 
 
-def _special(x: Any) -> Any:
-    """The special functions of SciPy or, for tensors, of torch: those used have the same names."""
-    return scipy.special if isinstance(x, np.ndarray) else library_of(x).special
+def _functional(x: Any) -> Any:
+    """torch's functions of neural networks, each of one pass over a tensor."""
+    return library_of(x).nn.functional

@@ -87,7 +87,7 @@ class Focus:
     def weights(self, t: float, ensemble: Ensemble, state: Any) -> NDArray[np.float64]:
         """The token weights (replicas, tokens) of a state (replicas, tokens + 2, dimension)."""
         x, y, _ = _parts(ensemble, state, ensemble.space)
-        logs = -_squares(x - y) / (2.0 * self.width**2)
+        logs = -_squares(x - y) / (2.0 * (self.width * self.width))
         base = np.broadcast_to(np.asarray(ensemble.weights, np.float64), logs.shape)
         highest = np.max(logs, axis=1, keepdims=True, initial=-np.inf, where=base > 0)
         powers = base * np.exp(np.minimum(logs - highest, 0.0))  # a token of weight zero may be the nearest

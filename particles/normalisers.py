@@ -76,6 +76,10 @@ class LayerNorm:
     def prepared(self, x: Any) -> TokenMap:
         """The map for arrays or tensors of the type, and on the device, of x."""
         gain, bias = like(x, self.gain), like(x, self.bias)
+        if not isinstance(x, np.ndarray):
+            library, size = library_of(x), x.shape[-1:]
+            gain, bias = (library.as_tensor(n, dtype=x.dtype, device=x.device).expand(size) for n in (gain, bias))
+            return lambda tokens: library.nn.functional.layer_norm(tokens, size, gain, bias, self.epsilon)
 
         def normalise(tokens: Any) -> Any:
             centred = tokens - _mean(tokens)

@@ -173,7 +173,7 @@ def between(before: dict[str, Any], after: dict[str, Any], theta: float) -> dict
         same = first is last or (isinstance(first, float) and first == last)
         if not same and np.isinf([first, last] if name == "beta" else 0.0).any():
             raise InvalidInput(f"beta must be finite, or infinite throughout, where interpolated; got {first}, {last}")
-        mixed[name] = first if same else first + theta * (last - first)
+        mixed[name] = first if same else first + theta * (np.subtract(last, first, dtype=np.float64))
     return mixed
 
 

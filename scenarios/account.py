@@ -42,7 +42,8 @@ def account_of_run(trajectory: Trajectory, replica: int) -> Account:
         law_at, distance = trajectory.law_at, plan.cluster_distance
         depth = plan.scenario.depth
         layer = None if depth.layers is None else depth.layer_step
-    name = _name(trajectory.provenance.get("scenario", {}).get("name", "scenario"))
+    origin = trajectory.provenance.get("scenario")
+    name = _name(origin.get("name", "scenario") if isinstance(origin, Mapping) else "scenario")
     return Account(
         title=title_of(trajectory) or name,
         lead=_raised(lead[:1].upper() + lead[1:]),

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InvalidInput
+from ..errors import InvalidInput, ScenarioError
 from ..integrators import events
 from ..particles import Attention, Ensemble, Euclidean, Space, Sphere
 from ..particles.block import Law, check_start, in_layer
@@ -26,9 +26,10 @@ from ..particles.schedule import Schedule
 from ..particles.weighting import Weighting
 from ..particles.weights import draw
 from .block_build import readout_of, with_block
-from .mistakes import ScenarioError, blaming
+from .mistakes import blaming
 from .numbers import Layered, numbers, vector
 from .parts import REGISTRIES, make
+from .room import check_laws, check_tokens
 from .schedule import MUST_DIFFER, depths_of
 from .schedule_build import scheduled
 from .schema import Scenario
@@ -142,6 +143,7 @@ def _laws(scenario: Scenario, ensemble: Ensemble) -> list[Law]:
     """The laws: one, one for each layer, or one for each depth of the schedule. Those of the same numbers are one."""
     depth, layered = scenario.depth, Layered(scenario)
     count = {"shared": 1, "independent": depth.layers or 1}.get(depth.weights) or len(depths_of(depth))
+    check_laws(scenario, count, ensemble.dimension)
     drawn = bool(scenario.attention.drawn() or scenario.block.drawn())
     laws: list[Law] = []
     for number in range(count):
@@ -170,10 +172,13 @@ def _ensemble(scenario: Scenario) -> Ensemble:
             positions = positions if scenario.files.retracted else space.retract(positions)
             positions = positions.astype(tokens.dtype)
         else:
+            count = scenario.count
+            assert count is not None  # no file decides
+            check_tokens(scenario, count, space.dimension)
             positions = Ensemble.draw(
                 tokens.initial.law,
                 space,
-                tokens=scenario.count,
+                tokens=count,
                 replicas=tokens.replicas,
                 seed=tokens.seed,
                 dtype=tokens.dtype,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from ..errors import ScenarioError
 from . import toml
-from .mistakes import ScenarioError, nearest
+from .mistakes import nearest
 
 LIBRARY = Path(__file__).parent / "library"
 

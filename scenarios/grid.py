@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InvalidInput
+from ..errors import InvalidInput, ScenarioError
 from . import toml
-from .mistakes import ScenarioError, shown
+from .mistakes import shown
 
 Value = float | int | bool | str
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InvalidInput
+from ..errors import InvalidInput, ScenarioError, printable
 from . import toml
 
 if TYPE_CHECKING:
@@ -33,10 +33,6 @@ TYPES = {
     "too_short": "at least {min_length} long",
     "int_parsing_size": "a whole number of reasonable size",
 }
-
-
-class ScenarioError(InvalidInput):
-    """A mistake in a scenario; the message is one line that names the key."""
 
 
 @contextmanager
@@ -72,8 +68,8 @@ def explain(error: ValidationError, tables: Mapping[str, Any], schema: Mapping[s
 
 
 def one_line(text: str) -> str:
-    """The text with every run of white space as one blank."""
-    return " ".join(text.split())
+    """The text with every run of white space as one blank, and without what steers a terminal."""
+    return printable(" ".join(text.split()))
 
 
 def shown(value: Any) -> str:
@@ -82,6 +78,10 @@ def shown(value: Any) -> str:
         text = one_line(toml.literal(value))
     except InvalidInput:
         text = one_line(repr(value))
+    return _short(text)
+
+
+def _short(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
@@ -143,8 +143,8 @@ def _path(loc: tuple[int | str, ...], tables: Any, keep_last: bool) -> list[int 
 
 
 def _dotted(path: list[int | str]) -> str:
-    text = "".join(f"[{part + 1}]" if isinstance(part, int) else f".{part}" for part in path)
-    return text.lstrip(".")
+    text = "".join(f"[{part + 1}]" if isinstance(part, int) else f".{_short(part)}" for part in path)
+    return text.removeprefix(".")
 
 
 def _meant(path: list[int | str], tables: Any, schema: Mapping[str, Any]) -> str:

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InvalidInput
-from .mistakes import ScenarioError
+from ..errors import InvalidInput, ScenarioError
 from .toml import parse_value
 
 # what a key replaces, so that a change does not contradict the file it changes

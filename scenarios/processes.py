@@ -102,7 +102,7 @@ def member(engine: Engine, rank: int, meeting: str) -> Iterator[Engine]:
 
     meeting : where the processes find each other, as torch.distributed has it: "env://" or "file://..."
 
-    Raises AttndynError when another process is lost, MissingExtra without torch.
+    Raises ComputationFailed when another process is lost, MissingExtra without torch.
     """
     try:
         import torch

@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..integrators import Statistics
+from ..logs import shown
 
 QUIET_SECONDS = 0.5  # a run that is over by then shows no bar
 INTERVAL_SECONDS = 0.1
-LOGGER = logging.getLogger("attndyn")
 
 
 class Bar:
@@ -37,12 +37,10 @@ class Bar:
         )
         self._task = self._progress.add_task("", total=end, rate=0.0)
         self._shown = False
-        self._log = logging.StreamHandler()
-        self._log.setFormatter(logging.Formatter("%(message)s"))
+        self._log = shown(logging.INFO, "%(message)s")
 
     def __enter__(self) -> Self:
-        LOGGER.addHandler(self._log)
-        LOGGER.setLevel(logging.INFO)
+        self._log.__enter__()
         return self
 
     def __exit__(
@@ -50,7 +48,7 @@ class Bar:
     ) -> None:
         if self._shown:
             self._progress.stop()
-        LOGGER.removeHandler(self._log)
+        self._log.__exit__(kind, error, traceback)
 
     def __call__(self, t: float, statistics: Statistics) -> None:
         now = time.monotonic()

@@ -66,11 +66,15 @@ def drawn_all(
     Returns the pictures and, for every kind that was left out, the sentence why. Raises InvalidInput as `drawn`, and
     for a picture that exists, unless it may be overwritten.
     """
-    from ..data.figures import KINDS, STUDY_KINDS, SWEEP_KINDS, draw_all
+    from ..data.figures import KINDS, SWEEP_KINDS, draw_all
+    from ..data.figures.kinds import study_kinds
     from ..data.figures.page import made_folder
 
     made_folder(folder, suffix)
-    kinds = SWEEP_KINDS if is_sweep(path) else STUDY_KINDS if is_limit(path) else KINDS
+    kinds: Mapping[str, Any] = SWEEP_KINDS if is_sweep(path) else KINDS
+    if is_limit(path):
+        with open_limit(path) as study:
+            kinds = study_kinds(study.kind)
     pictures = {kind: folder / f"{path.stem}-{kind}{suffix}" for kind in kinds}
     there = [picture for picture in pictures.values() if picture.exists()]
     if there and not overwrite:

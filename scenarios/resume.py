@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,14 @@ from ..data.opening import guard
 from ..data.resuming import check_unfinished, going_on, unfinished
 from ..errors import InvalidInput
 from ..integrators.checkpoint import Checkpoint
+from ..logs import logger_of
 from ..particles.backends import Engine
 from .run import Progress, engine_of, write_frames
 from .schema import Scenario
 from .trajectory import Trajectory
 from .watch import TimeLimit
 
-LOG = logging.getLogger("attndyn")
+LOG = logger_of(__name__)
 
 
 def resume(
@@ -45,11 +45,13 @@ def resume(
         check_unfinished(before)
         if not len(before):
             raise InvalidInput(f"{before.path} holds no frame to go on from; run its scenario again with --overwrite")
-        if (processes := before.provenance.get("processes") or 1) > 1:
+        if (processes := _said(before.provenance, "processes", int, 1)) > 1:
             raise InvalidInput(f"{before.path} was run by {processes} processes, whose state is not kept; run it again")
         _compare_versions(before)
         plan, engine = before.plan, _engine(before.scenario, before.provenance, threads)
         writer, slot = going_on(before, found.path)
+    depth, frames = (0.0, 0) if slot is None else (slot.record["clock"][0], slot.record["frames"])
+    LOG.info("%s: going on from depth %.6g with %d frames", found.path, depth, frames)
     try:
         checkpoint = None
         if slot is not None:
@@ -62,10 +64,13 @@ def resume(
     return Trajectory(found.path)
 
 
-def is_begun(path: Path, scenario: Scenario) -> bool:
+def is_begun(path: Path, scenario: Scenario, **asked: Any) -> bool:
     """Whether there is an unfinished run of this scenario at `path`; False where there is none at all.
 
-    Raises InvalidInput where the file is that of another scenario, or of a run that has reached its end.
+    asked : backend, device, processes, where they were named; a run goes on with those that it was begun with
+
+    Raises InvalidInput where the file is that of another scenario, of a run with other ones of these, or of one that
+    has reached its end.
     """
     try:
         found = unfinished(path)
@@ -75,6 +80,11 @@ def is_begun(path: Path, scenario: Scenario) -> bool:
         if there.scenario != scenario:
             raise InvalidInput(f"{found.source} is not this scenario; give another name, or leave out --resume")
         check_unfinished(there)
+        for name, value in asked.items():
+            if (begun := there.provenance.get(name)) != value:
+                raise InvalidInput(
+                    f"--{name} {value}: {found.source} was begun with {begun}, and goes on so; leave it out"
+                )
     return True
 
 
@@ -86,9 +96,15 @@ def depth_of(path: Path) -> float:
 
 def _engine(scenario: Scenario, provenance: dict[str, Any], threads: int | None) -> Engine:
     """The engine of the run, with as many threads as are wanted now."""
-    backend, device = provenance.get("backend") or "numba", provenance.get("device") or "cpu"
-    threads = provenance.get("threads") if threads is None else threads
+    backend, device = _said(provenance, "backend", str, "numba"), _said(provenance, "device", str, "cpu")
+    threads = _said(provenance, "threads", int, None) if threads is None else threads
     return engine_of(scenario, backend=backend, device=device, threads=threads)
+
+
+def _said(provenance: dict[str, Any], name: str, kind: type, default: Any) -> Any:
+    """What a file says of its run, which anybody may have written: a value of the type that it should have."""
+    value = provenance.get(name)
+    return value if isinstance(value, kind) and not isinstance(value, bool) else default
 
 
 def _compare_versions(trajectory: Trajectory) -> None:

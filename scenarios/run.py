@@ -93,12 +93,12 @@ def follow(
                None: nothing is measured or kept
     on_merge : called with (t, merged_into (tokens,)) when tokens have become one
     """
-    names, alone = plan.scenario.save.observables, replace(engine, processes=1)
+    names, alone = plan.scenario.save.observables, asdict(replace(engine, processes=1))
 
     def keep(step: int, t: float, ensemble: Ensemble) -> None:
         if on_frame is not None:
             law, distance = plan.law_at(t), plan.cluster_distance
-            found = measure(names, ensemble, law, depth=t, cluster_distance=distance, **asdict(alone))
+            found = measure(names, ensemble, law, depth=t, cluster_distance=distance, **alone)
             on_frame(step, t, ensemble, found)
 
     arguments = plan.arguments()
@@ -172,7 +172,9 @@ def write_frames(
         # tokens in several processes are not gathered for a checkpoint
         watch = Watch(writer, called, limit) if engine.processes == 1 else None
         solution = follow(plan, engine, keep, progress, note, watch, resume)
-        writer().finish(solution.status, solution.statistics.as_dict() | solution.record)
+        failure = solution.failure
+        status = solution.status if failure is None else f"failed: {failure.told(plan.strings)}"
+        writer().finish(status, solution.statistics.as_dict() | solution.record)
 
 
 def arrays_of(scenario: Scenario) -> dict[ArrayName, NDArray[np.float64]]:

@@ -7,20 +7,21 @@ contradict each other are found here; and what only the arrays show (a shape, Na
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from ..errors import InvalidInput
+from ..errors import InvalidInput, ScenarioError
 from ..integrators import METHODS, method_of
 from ..integrators.brownian import SLACK, halvings
 from . import toml
 from .block import BlockSection, Readout, wrong_block
 from .files import LIBRARY, locate, source
 from .limits.keys import LimitSection
-from .mistakes import ScenarioError, explain
+from .mistakes import explain
 from .overrides import merge
 from .parts import word
 from .schedule import MUST_DIFFER, may_differ, wrong_schedule
@@ -161,9 +162,14 @@ def _checked(tables: dict[str, Any], text: str, name: str, folder: Path, files: 
     try:
         scenario = Scenario.model_validate(tables)
     except ValidationError as error:
-        raise ScenarioError(explain(error, tables, Scenario.model_json_schema())) from None
+        raise ScenarioError(explain(error, tables, _json_schema())) from None
     scenario._name, scenario._folder, scenario._text, scenario._files = name, folder, text, files
     return scenario
+
+
+@cache
+def _json_schema() -> dict[str, Any]:
+    return Scenario.model_json_schema()
 
 
 def _contradictions(scenario: Scenario) -> Iterator[tuple[str, str]]:

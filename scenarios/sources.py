@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidInput
 from ..particles.arrays import read_array
+from .mistakes import one_line
 
+LONGEST_NAME = 200  # characters of a name, where it is told
 ArrayName = tuple[str, str | None]  # a file and the name of an array in it, as the scenario gives them
 
 
@@ -53,7 +55,12 @@ class Folder:
 
     def _place(self, file: str) -> Path:
         place = self.path / file
-        if not self.outside and not place.resolve().is_relative_to(self.path.resolve()):
+        try:
+            inside = place.resolve().is_relative_to(self.path.resolve())
+            place.is_file()
+        except (OSError, ValueError) as error:  # too long, or no name at all
+            raise InvalidInput(f"{file[:LONGEST_NAME]} is no name of a file: {one_line(str(error))[:40]}") from None
+        if not self.outside and not inside:
             raise InvalidInput(
                 f"{file} lies outside the folder of the scenario; --outside, or load(..., outside=True), allows that"
             )

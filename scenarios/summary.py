@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..data import Trajectory
+from ..data.layout import partial_path
 from .build import Plan
 from .parts import word
 
@@ -76,6 +77,8 @@ def overview(trajectory: Trajectory) -> str:
         f"  tokens       {replicas} x {tokens} in dimension {dimension}, {trajectory.positions.dtype}, "
         f"{trajectory.space.name}",
     ]
+    if (partial := partial_path(trajectory.path)).is_file():
+        lines.append(f"  newer        {partial}, of a run that goes on with this one, or was killed when it did")
     if frames:
         lines.append(f"  frames       {frames}, depth {trajectory.times[0]:g} to {trajectory.times[-1]:g}")
         lines += [

@@ -15,9 +15,9 @@ from ..data.sweep_layout import STATISTICS, Description, check_names
 from ..data.sweep_writing import SweepWriter, create_sweep
 from ..data.sweeps import Sweep, is_sweep, open_sweep
 from ..data.target import check_target
-from ..errors import InvalidInput
+from ..errors import InvalidInput, ScenarioError
+from ..logs import ENDING, logger_of
 from .grid import Grid
-from .mistakes import ScenarioError
 from .points import Outcome, Study, check, compute
 from .run import provenance
 from .schema import Scenario, load
@@ -26,6 +26,7 @@ from .workers import Outcomes, cores, in_processes, in_this_process, on_cluster
 
 __all__ = ["Sweep", "open_sweep", "sweep"]
 
+LOG = logger_of(__name__)
 Progress = Callable[[int, int], None]
 
 
@@ -138,6 +139,8 @@ class _Job:
                 if self._writer is None and (outcome.means or not self._description.observables):
                     self._writer = stack.enter_context(self._create(path, outcome, frames, replicas, overwrite))
                 self._keep(number, outcome)
+                if outcome.status.startswith("failed"):
+                    LOG.warning("point %d %s", number, outcome.status, extra=ENDING)
                 counted += 1
                 if progress is not None:
                     progress(counted, self._grid.size)

@@ -39,15 +39,12 @@ def wrong_times(depth: Depth, save: Save) -> Iterator[tuple[str, str]]:
             yield "save.times.first", f"must be less than the run's depth {end:g}; got {save.times.first:g}"
     elif save.times is not None:
         yield from _wrong_list(save.times, end, grid)
-    elif _interval(depth, save) > end * (1 + SLACK):
-        yield "save.every", f"must be at most the run's depth {end:g}; got {save.every:g}"
-    elif end / _interval(depth, save) > MAX_FRAMES:
-        yield (
-            "save.every",
-            f"must leave at most {MAX_FRAMES} frames; got {end / _interval(depth, save):.3g} of them",
-        )
-    elif grid is not None and not _whole(_interval(depth, save) / grid):
-        yield "save.every", f"must be a multiple of the step {grid:g}; got {save.every:g}"
+    elif (every := _interval(depth, save)) > end * (1 + SLACK):
+        yield "save.every", f"must be at most the run's depth {end:g}; got {every:g}"
+    elif end / every > MAX_FRAMES:
+        yield "save.every", f"must leave at most {MAX_FRAMES} frames; got {end / every:.3g} of them"
+    elif grid is not None and not _whole(every / grid):
+        yield "save.every", f"must be a multiple of the step {grid:g}; got {every:g}"
 
 
 def _wrong_list(times: list[float], end: float, grid: float | None) -> Iterator[tuple[str, str]]:

@@ -3,28 +3,47 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from typing import Any
 
 from ..errors import InvalidInput
 
+DEEPEST = 20  # a scenario is never half as deep
+MOST_DOTS = 100  # in a run of words
+
 
 def parse(text: str) -> dict[str, Any]:
     """The tables of a TOML text. Raises InvalidInput with the line and column of a syntax error."""
+    if any(found[0].count(".") > MOST_DOTS for found in re.finditer(r"[\w\-\"' \t.]+", text)):
+        raise InvalidInput(f"not valid TOML: a key of more than {MOST_DOTS} parts")  # of which tomllib needs the square
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        tables = tomllib.loads(text)
+    except ValueError as error:  # also of whole numbers with thousands of digits, which Python does not read
         raise InvalidInput(f"not valid TOML: {error}") from None
     except RecursionError:
         raise InvalidInput("not valid TOML: nested too deeply") from None
+    _check_depth(tables)
+    return tables
+
+
+def _check_depth(tables: dict[str, Any]) -> None:
+    """Raise InvalidInput for tables in tables, as dotted keys make them, of any depth."""
+    level: list[Any] = [tables]
+    for _ in range(DEEPEST):
+        level = [part for of in level for part in (of.values() if isinstance(of, dict) else of)]
+        level = [part for part in level if isinstance(part, dict | list)]
+        if not level:
+            return
+    raise InvalidInput(f"not valid TOML: nested more than {DEEPEST} deep")
 
 
 def parse_value(text: str) -> Any:
     """One TOML value; a text that is none stands for itself."""
     try:
         tables = tomllib.loads(f"value = {text}")
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return text
     return tables["value"] if tables.keys() == {"value"} else text
 

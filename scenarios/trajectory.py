@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data import reading
+from ..errors import ScenarioError
 from ..particles.block import Law
-from .mistakes import ScenarioError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -21,14 +21,17 @@ from typing import Any
 
 from ..errors import InvalidInput, MissingExtra, TrajectoryError
 from ..interrupts import noted
+from ..logs import logger_of
 from .points import failure
 
+LOG = logger_of(__name__)
 Compute = Callable[[Any, Any], Any]
 Points = Iterable[tuple[int, Any]]
 Outcomes = Generator[tuple[int, Any], None, None]
 
 HEED = 0.1  # seconds within which Ctrl-C is heeded
 WAITING = 2  # points handed to each process, so that none waits for the next
+ANSWER_WITHIN = "20s"  # a scheduler that is there
 LOST = 5  # times that a point is given to the cluster again when Dask gives up because its workers die
 
 
@@ -82,7 +85,7 @@ def on_cluster(compute: Compute, study: Any, points: Points, address: str) -> Ou
     except ImportError:
         raise MissingExtra("a sweep on a cluster needs Dask: pip install 'attndyn[cluster]'") from None
     try:
-        client = Client(address, timeout="20s", set_as_default=False)
+        client = Client(address, timeout=ANSWER_WITHIN, set_as_default=False)
     except (OSError, ValueError) as error:
         raise InvalidInput(f"no Dask scheduler answers at {address}: {error}") from None
 
@@ -101,6 +104,7 @@ def on_cluster(compute: Compute, study: Any, points: Points, address: str) -> Ou
                 outcome = future.result()
             except KilledWorker as error:
                 lost[number] = lost.get(number, 0) + 1
+                LOG.warning("point %d was lost by the cluster, for the %d. time", number, lost[number])
                 if lost[number] <= LOST:
                     again = submit(number, changes_of[number])
                     numbers[again] = number

@@ -1,20 +1,16 @@
 """Small transformers with random weights, made and saved by transformers itself, and their hidden states."""
 
 import contextlib
-import json
 
 import numpy as np
 import torch
 import transformers
-from safetensors.numpy import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers.models.llama import modeling_llama
 from transformers.utils import logging
 
 logging.disable_progress_bar()
 
-TEXT = "the cat sat on the mat , and the dog sat on the cat ."
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *sorted(set(TEXT.split())), "##s"]
 WIDTH = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 48, "vocab_size": 64}
 ENCODER = WIDTH | {"max_position_embeddings": 40, "num_hidden_layers": 3}
 GPT2 = {"n_embd": 32, "n_head": 4, "n_positions": 40, "vocab_size": 64, "bos_token_id": None, "eos_token_id": None}
@@ -59,15 +55,15 @@ class _InDouble:
 
 
 @contextlib.contextmanager
-def in_double(precision):
-    """Llama as its formulas say, where precision is float64.
+def in_double(dtype):
+    """Llama as its formulas say, where the type is float64.
 
     transformers computes its root mean squares, the angles of its rotary positions and its softmax in float32 whatever
     the model's type is, which would be the error of the comparison.
     """
     rope = transformers.modeling_rope_utils
     before = modeling_llama.torch, rope.torch
-    if precision == torch.float64:
+    if dtype == "float64":
         modeling_llama.torch = rope.torch = _InDouble()
     try:
         yield
@@ -75,25 +71,25 @@ def in_double(precision):
         modeling_llama.torch, rope.torch = before
 
 
-def made(name, seed=0):
+def made(name, dtype="float32"):
     """A model whose every tensor is random and matters."""
     kind, config = MAKES[name]()
     config._attn_implementation = "eager"
     model = kind(config).eval()
-    draw = torch.Generator().manual_seed(seed)
+    draw = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for module in model.modules():
             gain = module.weight if isinstance(module, torch.nn.LayerNorm | modeling_llama.LlamaRMSNorm) else None
             for tensor in module.parameters(recurse=False):
                 spread = 0.3 if tensor.ndim == 1 else 1.5 / tensor.shape[-1] ** 0.5
                 tensor.copy_((tensor is gain) + spread * torch.randn(tensor.shape, generator=draw))
-    return model
+    return model.to(getattr(torch, dtype))
 
 
-def hidden_states(model, ids, precision):
+def hidden_states(model, ids, dtype):
     """What transformers gives after the embedding layer and after each layer, and the last before its normalisation."""
-    with in_double(precision), torch.no_grad():
-        same = type(model)(model.config).to(precision).eval()
+    with in_double(dtype), torch.no_grad():
+        same = type(model)(model.config).to(getattr(torch, dtype)).eval()
         same.load_state_dict(model.state_dict())
         last = []
         closing = getattr(same, "norm", None) or getattr(same, "ln_f", None)
@@ -104,9 +100,10 @@ def hidden_states(model, ids, precision):
     return states, last[0] if last else states[-1]
 
 
-def word_pieces(folder):
-    """A tokenizer of whole words, with [CLS] and [SEP] at the ends; it would cut off and fill up, if it were let."""
-    tokenizer = Tokenizer(models.WordPiece({word: k for k, word in enumerate(WORDS)}, unk_token="[UNK]"))
+def word_pieces(folder, text=""):
+    """A tokenizer of the words of a text, with [CLS] and [SEP] at the ends; if let, it cuts off and fills up."""
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *sorted(set(text.split()))]
+    tokenizer = Tokenizer(models.WordPiece({word: k for k, word in enumerate(words)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     tokenizer.enable_truncation(4)
@@ -122,19 +119,3 @@ def bytes_pairs(folder, tokens):
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.save(str(folder / "tokenizer.json"))
-
-
-def rewritten(folder, change):
-    """Write the tensors of a folder anew after `change` of their dictionary."""
-    from safetensors.numpy import load_file
-
-    tensors = dict(load_file(folder / "model.safetensors"))
-    change(tensors)
-    save_file(tensors, folder / "model.safetensors")
-
-
-def configured(folder, **changes):
-    """Change keys of config.json; None takes one away."""
-    path = folder / "config.json"
-    values = json.loads(path.read_text()) | changes
-    path.write_text(json.dumps({key: value for key, value in values.items() if value is not None}))

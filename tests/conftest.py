@@ -1,5 +1,6 @@
 """What the oracle tests share: the tokens that the oracles are stated for, and a solver much finer than they are."""
 
+import gc
 import os
 
 # Processes of tests share the cores: without this, the threads of torch and of matrix products wait for each other and
@@ -10,6 +11,13 @@ import numpy as np
 import pytest
 from attndyn.integrators import integrate
 from attndyn.particles import Ensemble
+
+
+def pytest_collection_finish():
+    """Look for garbage less often, and not among what stays: compiling makes many objects, and the tests are more."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def _oracle_tokens(tokens, dimension, unit=True):

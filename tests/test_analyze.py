@@ -403,7 +403,8 @@ def test_missing_packages_name_the_extra(original, monkeypatch):
 def test_csv_gives_the_same_numbers_back(file, tmp_path, capsys):
     out = tmp_path / "out.csv"
     assert main(["analyze", str(file), "energy", "clusters", "--csv", str(out)]) == 0
-    rows = list(csv.DictReader(out.open(newline="")))
+    with out.open(newline="") as written:
+        rows = list(csv.DictReader(written))
     found = analyze(file, ["energy", "clusters"])
     assert [*rows[0]] == ["step", "depth", *(f"{name}_{r}" for name in ("energy", "clusters") for r in range(3))]
     for replica in range(3):

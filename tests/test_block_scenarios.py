@@ -6,9 +6,9 @@ import attndyn
 import numpy as np
 import pytest
 from attndyn.cli import main
+from attndyn.errors import ScenarioError
 from attndyn.particles import Attention, Block, LayerNorm, RMSNorm
 from attndyn.scenarios.build import build
-from attndyn.scenarios.mistakes import ScenarioError
 from attndyn.scenarios.schema import Scenario
 
 BASE = """

@@ -172,7 +172,8 @@ def test_the_command(tmp_path, capsys):
     assert cli.main(["compare", *files, "--csv", str(out)]) == 0
     text = capsys.readouterr().out
     assert "largest" in text and "0.25" in text
-    rows = [*csv.DictReader(out.open())]
+    with out.open(newline="") as written:
+        rows = [*csv.DictReader(written)]
     assert [float(row["mean"]) for row in rows] == pytest.approx([0.25, 0.25])
     assert cli.main(["compare", *files, "--depths", "1", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["columns"]["w1"] == pytest.approx([0.25])

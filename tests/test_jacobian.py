@@ -19,11 +19,14 @@ def matrix(rows, columns, seed):
     return np.random.default_rng(seed).standard_normal((rows, columns)) / 2.0
 
 
-def matrices(biases=True):
-    found = {"heads": 2, "query": matrix(4, 3, 1), "key": matrix(4, 3, 2)}
-    found |= {"value": matrix(6, 3, 3), "output": matrix(3, 6, 4)}
+def matrices(biases=True, head=2, value=3):
+    """Of two heads with so many components."""
+    rows, width = 2 * head, 2 * value
+    found = {"heads": 2, "query": matrix(rows, 3, 1), "key": matrix(rows, 3, 2)}
+    found |= {"value": matrix(width, 3, 3), "output": matrix(3, width, 4)}
     if biases:
-        found |= {"query_bias": matrix(1, 4, 5)[0], "key_bias": matrix(1, 4, 6)[0], "value_bias": matrix(1, 6, 7)[0]}
+        found |= {"query_bias": matrix(1, rows, 5)[0], "key_bias": matrix(1, rows, 6)[0]}
+        found |= {"value_bias": matrix(1, width, 7)[0]}
         found |= {"output_bias": matrix(1, 3, 8)[0]}
     return found
 
@@ -92,7 +95,8 @@ def test_products_are_those_of_differences_along_the_space(space, backend):
     """Of order four: the step is large, and the error is far below that of plain differences."""
     if backend == "torch":
         pytest.importorskip("torch")
-    law, here = Attention(beta=2.0, **matrices()), ensemble(space)
+    # heads that the tests of the backends compile the drift for as well
+    law, here = Attention(beta=2.0, **matrices(head=3, value=2)), ensemble(space)
     v = space.project(here.positions, np.random.default_rng(3).standard_normal(here.positions.shape))
     h = 3e-4
 

@@ -1,5 +1,7 @@
 """Laws put together from every score, normalisation and mask: the numba and torch backends against the reference."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from attndyn.errors import AttndynError, InvalidInput
@@ -47,7 +49,8 @@ MASKS = {
     "random": masks.Random(0.5, seed=3),
     "given": masks.Given(SOFT),
 }
-backends = pytest.mark.parametrize("backend", ["numba", "torch"])
+BACKENDS = ("numba", "torch")
+backends = pytest.mark.parametrize("backend", BACKENDS)
 
 
 def tokens_of(dtype="float64", replicas=2):
@@ -72,52 +75,54 @@ def law_of(score="dot", normalisation="softmax", mask="none", **more):
     return Attention(score=SCORES[score], normalisation=NORMALISATIONS[normalisation], mask=MASKS[mask], **options)
 
 
-def assert_agree(law, backend, dtype="float64", space=None):
+def disagree(law, dtype="float64", space=None):
+    """The backends whose drift is not that of the reference in float64."""
     space = space or Euclidean(DIMENSION)
     x = space.retract(tokens_of(dtype)).astype(dtype)
-    ours = law.drift(x, space=space, weights=weights_of(), backend=backend)
     exact = law.drift(x.astype(np.float64), space=space, weights=weights_of(), backend="reference")
-    assert ours.dtype == x.dtype
-    assert np.abs(ours - exact).max() <= TOLERANCE[dtype] * max(np.abs(exact).max(), 1e-2)
+    allowed = TOLERANCE[dtype] * max(np.abs(exact).max(), 1e-2)
+    drifts = {backend: law.drift(x, space=space, weights=weights_of(), backend=backend) for backend in BACKENDS}
+    assert all(drift.dtype == x.dtype for drift in drifts.values())
+    return [backend for backend, drift in drifts.items() if not np.abs(drift - exact).max() <= allowed]
 
 
-@backends
-@pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("normalisation", NORMALISATIONS)
 @pytest.mark.parametrize("score", SCORES)
-def test_every_law_agrees_with_the_reference(score, normalisation, mask, backend):
-    if normalisation == "sinkhorn" and mask in ("causal", "causal window", "random"):
-        with pytest.raises(InvalidInput, match="sinkhorn needs a symmetric mask"):
-            law_of(score, normalisation, mask)
-        return
-    more = {"beta": 0.5} if normalisation == "sinkhorn" else {}
-    assert_agree(law_of(score, normalisation, mask, **more), backend)
+def test_every_law_agrees_with_the_reference(score, normalisation):
+    """Under every mask; those under which a backend does not agree are listed."""
+    more, allowed, wrong = {"beta": 0.5} if normalisation == "sinkhorn" else {}, MASKS, {}
+    if normalisation == "sinkhorn":
+        allowed = [mask for mask in MASKS if mask not in ("causal", "causal window", "random")]
+        for mask in MASKS.keys() - {*allowed}:
+            with pytest.raises(InvalidInput, match="sinkhorn needs a symmetric mask"):
+                law_of(score, normalisation, mask)
+    for mask in allowed:
+        if backends := disagree(law_of(score, normalisation, mask, **more)):
+            wrong[mask] = backends
+    assert wrong == {}
 
 
-@backends
 @pytest.mark.parametrize("normalisation", ["softmax", "none", "sigmoid"])
 @pytest.mark.parametrize("score", [name for name in SCORES if name not in ("scaled-dot", "student")])
-def test_a_negative_beta_agrees_with_the_reference(score, normalisation, backend):
-    assert_agree(law_of(score, normalisation, beta=-0.7), backend)
+def test_a_negative_beta_agrees_with_the_reference(score, normalisation):
+    assert disagree(law_of(score, normalisation, beta=-0.7)) == []
 
 
 @pytest.mark.slow  # kernels of float32 take as long to compile as those of float64
-@backends
 @pytest.mark.parametrize("normalisation", [name for name in NORMALISATIONS if name not in ("top-k", "hardmax")])
 @pytest.mark.parametrize("score", SCORES)
-def test_float32_agrees_with_the_reference_in_float64(score, normalisation, backend):
-    assert_agree(law_of(score, normalisation, beta=0.5), backend, dtype="float32", space=Sphere(DIMENSION))
+def test_float32_agrees_with_the_reference_in_float64(score, normalisation):
+    assert disagree(law_of(score, normalisation, beta=0.5), dtype="float32", space=Sphere(DIMENSION)) == []
 
 
-@backends
 @pytest.mark.parametrize("rotary", [None, 100.0])
 @pytest.mark.parametrize("prior", ["alibi", "matrix", "matrices"])
 @pytest.mark.parametrize("normalisation", ["softmax", "sigmoid", "entmax", "sinkhorn"])
-def test_priors_and_rotary_positions_agree_with_the_reference(normalisation, prior, rotary, backend):
+def test_priors_and_rotary_positions_agree_with_the_reference(normalisation, prior, rotary):
     pi = {"alibi": "alibi", "matrix": priors.Matrix(SOFT + 0.1), "matrices": priors.Matrix([SOFT + 0.1, SOFT + 0.4])}
     matrices = {name: np.random.default_rng(3).standard_normal((8, DIMENSION)) / 3 for name in ("query", "key")}
     more = {"beta": 0.5} if normalisation == "sinkhorn" else {}
-    assert_agree(law_of(normalisation=normalisation, prior=pi[prior], rotary=rotary, **matrices, **more), backend)
+    assert disagree(law_of(normalisation=normalisation, prior=pi[prior], rotary=rotary, **matrices, **more)) == []
 
 
 @backends
@@ -128,14 +133,13 @@ def test_gates_agree_with_the_formula(place, bias, backend):
     rows = {"output": DIMENSION, "values": 4, "heads": 2}[place]
     gate = Gate(generator.standard_normal((rows, DIMENSION)), generator.standard_normal(rows) if bias else None, place)
     value, output = generator.standard_normal((4, DIMENSION)), generator.standard_normal((DIMENSION, 4))
-    law = law_of(value=value, output=output, gate=gate)
-    assert_agree(law, backend)
+    # heads of two components, which other tests compile kernels for as well
+    law_of_pairs = partial(law_of, output=output, query=value[::-1] / 2, key=value / 2)
+    law = law_of_pairs(value=value, gate=gate)
+    assert disagree(law) == []
     x = tokens_of()[:1]
     opened = 1.0 / (1.0 + np.exp(-(x[0] @ gate.matrix.T + (0.0 if gate.bias is None else gate.bias))))
-    heads = [
-        law_of(value=value * mine[:, None], output=output)
-        for mine in (np.repeat([1.0, 0.0], 2), np.repeat([0.0, 1.0], 2))
-    ]
+    heads = [law_of_pairs(value=value * mine[:, None]) for mine in (np.repeat([1.0, 0.0], 2), np.repeat([0.0, 1.0], 2))]
     drifts = [head.drift(x, space=Euclidean(DIMENSION), backend=backend)[0] for head in heads]
     ours = law.drift(x, space=Euclidean(DIMENSION), backend=backend)[0]
     if place == "output":
@@ -144,18 +148,18 @@ def test_gates_agree_with_the_formula(place, bias, backend):
         np.testing.assert_allclose(ours, opened[:, :1] * drifts[0] + opened[:, 1:] * drifts[1], atol=1e-12)
 
 
-@backends
-@pytest.mark.parametrize("mask", ["none", "window", "given"])
 @pytest.mark.parametrize("normalisation", NORMALISATIONS)
 @pytest.mark.parametrize("score", ["dot", "student"])
-def test_statistics_agree_with_the_reference(score, normalisation, mask, backend):
-    law = law_of(score, normalisation, mask, beta=0.5)
+def test_statistics_agree_with_the_reference(score, normalisation):
     options = {"space": Euclidean(DIMENSION), "weights": weights_of()}
-    ours = law.statistics(tokens_of(), **options, backend=backend)
-    exact = law.statistics(tokens_of(), **options, backend="reference")
-    for mine, expected in zip(ours, exact, strict=True):
-        assert mine.shape == (2, 2, TOKENS)
-        np.testing.assert_allclose(mine, expected, atol=2e-12)
+    for mask in ("none", "window", "given"):
+        law = law_of(score, normalisation, mask, beta=0.5)
+        exact = law.statistics(tokens_of(), **options, backend="reference")
+        for backend in BACKENDS:
+            ours = law.statistics(tokens_of(), **options, backend=backend)
+            for mine, expected in zip(ours, exact, strict=True):
+                assert mine.shape == (2, 2, TOKENS)
+                np.testing.assert_allclose(mine, expected, atol=2e-12, err_msg=f"mask {mask}, {backend}")
 
 
 @pytest.mark.parametrize("normalisation", NORMALISATIONS)
@@ -198,7 +202,7 @@ def test_gradients_of_laws_are_those_of_finite_differences(score, mask):
         def drift(x, law=law):
             return law.drift(x, space=Euclidean(DIMENSION), backend="torch")
 
-        assert torch.autograd.gradcheck(drift, (x,), atol=1e-6), normalisation
+        assert torch.autograd.gradcheck(drift, (x,), atol=1e-6, fast_mode=True), normalisation
 
 
 @pytest.mark.parametrize("normalisation", ["sinkhorn", "sparsemax", "relu", "top-k"])
@@ -207,7 +211,7 @@ def test_gradients_of_laws_with_kinks_are_those_of_finite_differences_between_th
     x = torch.tensor(tokens_of(replicas=1)[0, :8], requires_grad=True)
     law = law_of(normalisation=normalisation, beta=0.5)
     assert torch.autograd.gradcheck(
-        lambda x: law.drift(x, space=Euclidean(DIMENSION), backend="torch"), (x,), atol=1e-5
+        lambda x: law.drift(x, space=Euclidean(DIMENSION), backend="torch"), (x,), atol=1e-5, fast_mode=True
     )
 
 
@@ -247,11 +251,11 @@ def test_memory_is_not_that_of_the_pairs(normalisation):
     import tracemalloc
 
     tokens = 3000
-    x = np.random.default_rng(0).standard_normal((1, tokens, 2))
+    x = np.random.default_rng(0).standard_normal((1, tokens, 3))
     law = Attention(beta=0.3, normalisation=normalisation)
-    law.drift(x[:, :600], space=Euclidean(2))  # compiles; fewer tokens might take another kernel
+    law.drift(x[:, :600], space=Euclidean(3))  # compiles; fewer tokens might take another kernel
     tracemalloc.start()
-    law.drift(x, space=Euclidean(2))
+    law.drift(x, space=Euclidean(3))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 8 * tokens**2 / 10

@@ -3,7 +3,7 @@
 import attndyn
 import numpy as np
 import pytest
-from attndyn.scenarios.mistakes import ScenarioError
+from attndyn.errors import ScenarioError
 from attndyn.scenarios.schema import Scenario
 
 BASE = """

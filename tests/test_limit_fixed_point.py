@@ -3,7 +3,7 @@
 import attndyn
 import numpy as np
 import pytest
-from attndyn.scenarios.mistakes import ScenarioError
+from attndyn.errors import ScenarioError
 
 EQUILIBRIUM = attndyn.load("deep-equilibrium")
 

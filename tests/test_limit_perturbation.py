@@ -5,6 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 from attndyn import Attention, Ensemble, Sphere
+from attndyn.errors import ScenarioError
 from attndyn.integrators import integrate
 from attndyn.particles.backends import Engine
 from attndyn.particles.wasserstein import wasserstein
@@ -12,8 +13,8 @@ from attndyn.scenarios.build import build
 from attndyn.scenarios.limits import perturbation
 from attndyn.scenarios.limits.changes import changed as perturbed
 from attndyn.scenarios.limits.changes import steepest, swaps, worst
+from attndyn.scenarios.limits.spreading import spreading
 from attndyn.scenarios.limits.study import limit, of_kind
-from attndyn.scenarios.mistakes import ScenarioError
 from attndyn.scenarios.schema import load
 
 BASE = "sphere-perturbation"
@@ -44,11 +45,45 @@ def scenario(changes=(), **keys):
 def test_under_averaging_a_swap_grows_with_the_mean_whatever_its_size():
     """x_i(t) = x_i + (e^t - 1) m, so a token that is displaced by u moves the mean by e^t u / n, which is W1."""
     study = limit(scenario(IN_R2, change="swap", token=3, by=[0, 5]))
-    assert [series.name for series in study.series] == ["3 by 0", "3 by 5"]
-    for series in study.series:
+    assert [series.name for series in study.series] == ["3 by 0", "3 by 5", "others, 3 by 0", "others, 3 by 5"]
+    for series in study.series[:2]:
         np.testing.assert_allclose(series.error, np.exp(series.parameter), rtol=1e-7)
         assert series.law == ""
     assert any("The fastest growth is like exp(1 t)" in remark for remark in study.remarks)
+
+
+def test_a_change_spreads_to_all_others_alike_under_averaging():
+    """A token displaced by u moves every other one by (e^t - 1) u / n, and itself by u more: 7 others, together as far
+    as it from e^t = 7/3 on."""
+    study = limit(scenario(IN_R2, change="swap", token=3, by=[0], depths=[0.1, 0.5, 1.0]))
+    _, others = study.series
+    np.testing.assert_allclose(others.error, np.expm1(others.parameter) / 8, rtol=1e-7, atol=1e-12)
+    sentence = next(remark for remark in study.remarks if remark.startswith("3 by 0: "))
+    assert "from depth 1 the other tokens together are off by more than it" in sentence
+    assert "at depth 1 it is off by 1.21 of the change, the others by 0.21 in the mean, most " in sentence
+
+
+def test_a_change_in_the_first_token_reaches_those_after_it_alone_under_the_causal_mask():
+    masked = IN_R2 | {"attention.mask": "causal", "attention.beta": 1.0}
+    study = limit(scenario(masked, change="swap", token=7, by=[0]))
+    np.testing.assert_allclose(study.series[1].error, 0.0, atol=1e-6)
+    assert any("the other tokens together stay less off than it" in remark for remark in study.remarks)
+    first = limit(scenario(masked, change="swap", token=0, by=[7])).series[1]
+    assert (np.asarray(first.error)[1:] > 0).all()
+
+
+def test_who_is_off_most_is_said_in_token_strings():
+    strings = ["[CLS]", "\u0120white", "\u0120rabbit", "ran"]
+    x = np.arange(8.0).reshape(1, 4, 2)
+    y, z = x.copy(), np.concatenate([x, x])
+    y[0, 2] += 1.0
+    y = np.concatenate([y, y])
+    y[1, 1, 0] += 0.5
+    runs = [{"positions": each, "depths": np.array([0.0, 1.0])} for each in (z, y)]
+    series, sentence = spreading("rabbit by hare", *runs, strings)
+    np.testing.assert_allclose(series.error, [0.0, 0.5 / np.sqrt(2) / 3])
+    assert "most \u0120white (1) 0.35, [CLS] (0) 0, ran (3) 0" in sentence
+    assert spreading("nothing", runs[0], runs[0], strings) is None
 
 
 def test_ratios_are_those_of_two_runs():

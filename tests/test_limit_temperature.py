@@ -5,11 +5,11 @@ from functools import cache
 import numpy as np
 import pytest
 from attndyn import Attention, Ensemble, Euclidean, Sphere
+from attndyn.errors import ScenarioError
 from attndyn.particles.backends import Engine
 from attndyn.particles.temperature import ends
 from attndyn.scenarios.limits import temperature
 from attndyn.scenarios.limits.study import limit, of_kind
-from attndyn.scenarios.mistakes import ScenarioError
 from attndyn.scenarios.schema import load
 
 BASE = "temperature-hardmax"

@@ -3,7 +3,7 @@
 import attndyn
 import numpy as np
 import pytest
-from attndyn.scenarios.mistakes import ScenarioError
+from attndyn.errors import ScenarioError
 
 
 def test_two_clusters_meet_where_the_quadrature_of_their_gap_says():

@@ -4,9 +4,9 @@ import attndyn
 import numpy as np
 import pytest
 from attndyn import Ensemble, Euclidean, integrate
+from attndyn.errors import ScenarioError
 from attndyn.particles import GaussianMeasure
 from attndyn.particles.empirical import moment_errors
-from attndyn.scenarios.mistakes import ScenarioError
 from attndyn.scenarios.schema import Scenario
 
 FEW = {"limit.counts": [16, 32, 64, 128, 256, 512], "limit.work": 2**15}

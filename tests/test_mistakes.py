@@ -92,7 +92,7 @@ CHANGES = {
     "more numbers than memory": (
         "tokens={ count = 1000000000, dimension = 1000000 }",
         "tokens.initial",
-        "allocate",
+        "needs 2.4e+07 GB of memory",
     ),
     "no replicas": ("tokens.replicas=0", "tokens.replicas", "must be at least 1; got 0"),
     "negative seed": ("tokens.seed=-1", "tokens.seed", "must be at least 0"),

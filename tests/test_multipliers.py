@@ -5,13 +5,12 @@ from dataclasses import replace
 import attndyn
 import numpy as np
 import pytest
-from attndyn.errors import InvalidInput
+from attndyn.errors import InvalidInput, ScenarioError
 from attndyn.integrators import integrate
 from attndyn.particles import Attention, Block, Ensemble, Euclidean, FeedForward, Sphere, masks, normalisations
 from attndyn.particles.multipliers import LAWS, LEAST, MOST, Multipliers, weibull_exponent
 from attndyn.particles.observables import attention_entropy, energy
 from attndyn.scenarios.build import build
-from attndyn.scenarios.mistakes import ScenarioError
 from attndyn.scenarios.schema import Scenario
 from scipy import special, stats
 
@@ -186,7 +185,7 @@ def test_gradients_are_those_of_finite_differences():
     torch = pytest.importorskip("torch")
     x = torch.tensor(tokens_of(tokens=7, replicas=1)[0], requires_grad=True)
     law = law_of(Multipliers("lognormal", 0.7))
-    assert torch.autograd.gradcheck(lambda x: drift_of(law, x, backend="torch"), (x,), atol=1e-6)
+    assert torch.autograd.gradcheck(lambda x: drift_of(law, x, backend="torch"), (x,), atol=1e-6, fast_mode=True)
 
 
 @laws

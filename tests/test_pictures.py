@@ -100,6 +100,19 @@ def study(slower):
     )
 
 
+def regularity(slower):
+    """A stand-in for a study of the regularity of three layers under two masks, and at the steepest tokens."""
+    n, series = 2.0 ** np.arange(3, 8), []
+    for number, name in enumerate(("{} none", "{} causal", "steepest {}")):
+        for layer in range(3):
+            wave = 1.0 + 0.1 * np.cos(n + layer)
+            values = (layer + 1.0 + 10.0 * number) * n ** (0.25 * slower**2 + 0.1 * number) * wave
+            series.append(Series(name.format(f"layer {layer}"), "tokens", n, values, "power"))
+    return SimpleNamespace(
+        series=series, kind="regularity", runs=range(5), remarks=[], scenario_text='title = "A text in three layers"'
+    )
+
+
 def wordless(figure):
     """The figure without words: letters, and so how much room they take, are others with every version of FreeType.
 
@@ -122,6 +135,8 @@ def figure_of(name, slower=1.0):
         return figures.draw_sweep(made, depths=None if name == "phase" else [2.0, 10.0])
     if name == "rates":
         return figures.draw_study(study(slower))
+    if name == "growth":
+        return figures.draw_study(regularity(slower))
     space, changes = RUNS[name]
     kind = name.removesuffix("-strings").removesuffix("-heads").removesuffix("-saved")
     return figures.draw(gathering(space, slower=slower, **changes), kind=kind, depths=[0.0, 5.0, 20.0, 100.0])
@@ -151,7 +166,7 @@ RUNS = {
     "attention-heads": (Euclidean(4), {"law_at": two_heads}),
     "lipschitz": (SPHERE, {"logarithmic": True, "tokens": 9}),
 }
-NAMES = (*RUNS, "phase", "phase-keys", "rates")
+NAMES = (*RUNS, "phase", "phase-keys", "rates", "growth")
 
 
 @pytest.mark.mpl_image_compare(

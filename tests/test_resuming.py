@@ -81,6 +81,11 @@ def datasets(path):
     return found
 
 
+def counted(run):
+    """The statistics of a run that are no times."""
+    return {key: value for key, value in run.statistics.items() if "seconds" not in key}
+
+
 def interrupted_after(monkeypatch, steps):
     """From now on a run is interrupted after so many steps."""
     taken = []
@@ -92,26 +97,26 @@ def interrupted_after(monkeypatch, steps):
     monkeypatch.setattr(watch.Watch, "_end", end)
 
 
-@pytest.mark.parametrize("interruptions", [1, 2, 5])
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_the_finished_file_is_that_of_the_undisturbed_run(tmp_path, monkeypatch, name, interruptions):
+def test_the_finished_file_is_that_of_the_undisturbed_run(tmp_path, monkeypatch, name):
     scenario = scenario_of(name)
     attndyn.run(scenario, out=tmp_path / "whole.h5").close()
-    path = tmp_path / "pieces.h5"
-    interrupted_after(monkeypatch, 3)
-    attndyn.run(scenario, out=path).close()
-    for _ in range(interruptions - 1):
-        interrupted_after(monkeypatch, 2)
-        with attndyn.resume(path) as piece:
-            assert piece.status == "interrupted"
-    monkeypatch.undo()
-    with attndyn.resume(path) as end, attndyn.open(tmp_path / "whole.h5") as whole:
-        assert end.status == whole.status
-        assert len(end.provenance["resumed"]) == interruptions
-        counted = lambda run: {key: value for key, value in run.statistics.items() if "seconds" not in key}  # noqa: E731
-        assert counted(end) == counted(whole)
-    assert datasets(path) == datasets(tmp_path / "whole.h5")
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["pieces.h5", "whole.h5"]
+    whole = datasets(tmp_path / "whole.h5")
+    for interruptions in (1, 2, 5):
+        path = tmp_path / f"{interruptions}.h5"
+        interrupted_after(monkeypatch, 3)
+        attndyn.run(scenario, out=path).close()
+        for _ in range(interruptions - 1):
+            interrupted_after(monkeypatch, 2)
+            with attndyn.resume(path) as piece:
+                assert piece.status == "interrupted"
+        monkeypatch.undo()
+        with attndyn.resume(path) as end, attndyn.open(tmp_path / "whole.h5") as undisturbed:
+            assert end.status == undisturbed.status
+            assert len(end.provenance["resumed"]) == interruptions
+            assert counted(end) == counted(undisturbed)
+        assert datasets(path) == whole, f"{interruptions} interruptions"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["1.h5", "2.h5", "5.h5", "whole.h5"]
 
 
 def test_it_needs_neither_the_scenario_nor_the_files_it_named(tmp_path, monkeypatch):
@@ -164,12 +169,19 @@ LONG = PLAIN.replace("count = 24", "count = 200").replace("time = 4.0", "time = 
 LONG = LONG.replace("every = 0.05", "every = 0.004")
 
 
-def kill_and_resume(tmp_path, kills, seed):
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The file of a long run that nobody killed, and its positions."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    (folder / "long.toml").write_text(LONG)
+    with attndyn.run(folder / "long.toml", out=folder / "whole.h5") as whole:
+        return folder / "whole.h5", whole.positions[:]
+
+
+def kill_and_resume(tmp_path, kills, seed, undisturbed):
     """Kill a run, and what goes on with it, at random moments; at the end it is that of the undisturbed run."""
-    moments = random.Random(seed)
+    moments, (whole, right) = random.Random(seed), undisturbed
     (tmp_path / "long.toml").write_text(LONG)
-    with attndyn.run(tmp_path / "long.toml", out=tmp_path / "whole.h5") as whole:
-        right = whole.positions[:]
     path, begun = tmp_path / "killed.h5", False
     for _ in range(kills):
         process = started("resume", path) if begun else started(tmp_path / "long.toml", path)
@@ -183,19 +195,19 @@ def kill_and_resume(tmp_path, kills, seed):
             np.testing.assert_array_equal(found.positions[:], right[: len(found)])
     if not path.exists():
         attndyn.resume(path).close()
-    assert datasets(path) == datasets(tmp_path / "whole.h5")
+    assert datasets(path) == datasets(whole)
 
 
 @POSIX
-def test_a_killed_run_keeps_every_frame_it_flushed_and_goes_on(tmp_path):
-    kill_and_resume(tmp_path, kills=3, seed=0)
+def test_a_killed_run_keeps_every_frame_it_flushed_and_goes_on(tmp_path, undisturbed):
+    kill_and_resume(tmp_path, 3, 0, undisturbed)
 
 
 @POSIX
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(1, 11))
-def test_a_run_killed_fifty_times_keeps_every_frame_it_flushed(tmp_path, seed):
-    kill_and_resume(tmp_path, kills=5, seed=seed)
+def test_a_run_killed_fifty_times_keeps_every_frame_it_flushed(tmp_path, seed, undisturbed):
+    kill_and_resume(tmp_path, 5, seed, undisturbed)
 
 
 # told to end

@@ -4,10 +4,10 @@ import attndyn
 import numpy as np
 import pytest
 from attndyn import Ensemble, Sphere
+from attndyn.errors import ScenarioError
 from attndyn.particles.observables import measure
 from attndyn.particles.weights import draw
 from attndyn.scenarios.build import build
-from attndyn.scenarios.mistakes import ScenarioError
 from attndyn.scenarios.schema import Scenario
 
 BASE = """

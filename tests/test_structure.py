@@ -15,8 +15,8 @@ HOUSE = Path(attndyn.__file__).parent
 ROOMS = ("particles", "integrators", "data", "scenarios", "cli")
 MODULES = sorted([*HOUSE.glob("*.py"), *(path for room in ROOMS for path in (HOUSE / room).rglob("*.py"))])
 
-# what each room may import, besides itself, errors.py and interrupts.py
-EVERYBODY_S = {"errors", "interrupts"}
+# what each room may import, besides itself, errors.py, interrupts.py and logs.py
+EVERYBODY_S = {"errors", "interrupts", "logs"}
 MAY_IMPORT = {
     "particles": set(),
     "integrators": {"particles"},
@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "cli": {"scenarios", "data"},
     "errors": set(),
     "interrupts": set(),
+    "logs": set(),
 }
 LARGEST_MODULE = 400
 

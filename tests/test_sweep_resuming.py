@@ -18,7 +18,7 @@ from attndyn.cli import main
 from attndyn.data.sweep_writing import SweepWriter
 from attndyn.data.sweeps import is_sweep
 from attndyn.errors import InvalidInput, MissingExtra, TrajectoryError
-from attndyn.scenarios import points
+from attndyn.scenarios import points, workers
 from attndyn.scenarios.schema import load
 
 from .test_sweep import REFERENCE, same
@@ -251,8 +251,9 @@ def test_without_dask_the_extra_is_named(folder, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_scheduler_that_does_not_answer_is_told(folder):
+def test_a_scheduler_that_does_not_answer_is_told(folder, monkeypatch):
     pytest.importorskip("distributed")
+    monkeypatch.setattr(workers, "ANSWER_WITHIN", "2s")
     with pytest.raises(InvalidInput, match="no Dask scheduler answers at"):
         sweep("small.toml", {"attention.beta": BETAS}, out="a.h5", scheduler="tcp://127.0.0.1:1", **REFERENCE)
 

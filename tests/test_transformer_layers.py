@@ -1,5 +1,9 @@
 """Layers of real transformers, written out in NumPy: Add & Norm, pre-normalisation, gates, numbers of every layer."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from attndyn import InvalidInput, run
@@ -326,3 +330,54 @@ def test_a_layer_is_picked_from_stacks_alone(folder):
     )
     with pytest.raises(ScenarioError, match=r'depth\.weights: "independent" needs a matrix to draw'):
         run(Scenario.parse(scenario.text, folder=folder), out=folder / "run.h5")
+
+
+# a long text
+
+LONG_TEXT = """
+import sys
+from pathlib import Path
+import numpy as np
+from attndyn.integrators import integrate
+from attndyn.particles import Attention, Block, Ensemble, Euclidean, FeedForward, LayerNorm
+from scipy.special import erf, softmax
+
+HEADS, D, TOKENS = 12, 96, 10_000
+random = np.random.default_rng(0)
+query, key, value, output, inner, outer = (
+    random.standard_normal(shape) / shape[1] ** 0.5 for shape in [(D, D)] * 4 + [(4 * D, D), (D, 4 * D)]
+)
+attention = Attention(heads=HEADS, score="scaled-dot", mask="causal", query=query, key=key, value=value, output=output)
+block = Block(attention, FeedForward(inner, outer), "add-norm", LayerNorm())
+
+def layer(x):
+    return integrate(block, Ensemble(x, Euclidean(D)), layers=1, save_at=[1.0], backend=sys.argv[1]).final
+
+def resident(name):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(float(line.split()[1]) / 1024.0 for line in lines if line.startswith(name))
+
+x = random.standard_normal((1, TOKENS, D))
+layer(x[:, :64])
+before = resident("VmRSS")
+Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+found = layer(x)[0]
+assert resident("VmHWM") - before < 300.0, resident("VmHWM") - before  # one head's weights alone would be 800 MB
+
+norm = lambda y: (y - y.mean(-1, keepdims=True)) / np.sqrt(y.var(-1, keepdims=True) + 1e-5)
+for i in (0, 1, 4321, 9999):
+    seen = x[0, : i + 1]
+    q, k, v = ((y @ w.T).reshape(-1, HEADS, D // HEADS) for y, w in ((seen[-1:], query), (seen, key), (seen, value)))
+    weights = softmax(np.einsum("hc,jhc->hj", q[0], k) / (D // HEADS) ** 0.5, axis=1)
+    y = norm(x[0, i] + output @ np.einsum("hj,jhc->hc", weights, v).ravel())
+    hidden = inner @ y
+    y = norm(y + outer @ (0.5 * hidden * (1.0 + erf(hidden / 2.0**0.5))))
+    np.testing.assert_allclose(found[i], y, rtol=0, atol=1e-12)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak of the memory is read from /proc")
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+def test_ten_thousand_tokens_go_through_twelve_heads_in_little_memory(backend):
+    subprocess.run([sys.executable, "-c", LONG_TEXT, backend], check=True)

@@ -1,13 +1,14 @@
 """What the documents tell to do is done: the tutorial as it stands, the Python of the README and of the guides."""
 
-import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import attndyn
 import pytest
+from attndyn.cli import main
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -41,7 +42,7 @@ sys.path.insert(0, {str(ROOT / "tests")!r})
 from checkpoints import made, word_pieces
 folder = Path("all-MiniLM-L6-v2")
 made("bert").save_pretrained(folder)
-word_pieces(folder)
+word_pieces(folder, "Alice was beginning to get very tired")
 """
 GIVEN = {
     "analysis.md": CLUSTERS,
@@ -126,17 +127,15 @@ def test_the_page_on_sweeps_runs(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_commands_of_the_readme_run(tmp_path):
+def test_the_commands_of_the_readme_run(tmp_path, monkeypatch):
+    """In this process: each would import everything anew in one of its own, which takes longer than what it does."""
+    monkeypatch.chdir(tmp_path)
     ran = 0
     for block in blocks((ROOT / "README.md").read_text(encoding="utf-8")):
         if block.language == "toml" and block.name:
             (tmp_path / block.name).write_text(block.code, encoding="utf-8")
         for line in block.code.splitlines() if block.language == "sh" else ():
             if line.startswith("attndyn "):
-                command = line.replace("attndyn ", f"{sys.executable} -m attndyn.cli ", 1)
-                done = subprocess.run(
-                    ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, env=dict(os.environ)
-                )
-                assert done.returncode == 0, f"{line}\n{done.stderr}"
+                assert main(shlex.split(line, comments=True)[1:]) == 0, line
                 ran += 1
     assert ran > 15

@@ -4,10 +4,9 @@ import attndyn
 import numpy as np
 import pytest
 from attndyn import Attention, Ensemble, Euclidean, Sphere, integrate
-from attndyn.errors import InvalidInput
+from attndyn.errors import InvalidInput, ScenarioError
 from attndyn.particles import Block, FeedForward, Focus, Schedule, WeightSchedule
 from attndyn.particles.observables import measure
-from attndyn.scenarios.mistakes import ScenarioError
 from attndyn.scenarios.schema import Scenario
 
 SPACES = {"sphere": Sphere(3, 1.5), "euclidean": Euclidean(3)}

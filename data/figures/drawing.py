@@ -12,7 +12,7 @@ from ...errors import AttndynError
 from ...particles.block import Law
 from ..excerpt import title_of
 from ..limits import Limit
-from .kinds import KINDS, STUDY_KINDS, SWEEP_KINDS, checked_kind, chosen, suiting
+from .kinds import KINDS, SWEEP_KINDS, checked_kind, chosen, study_kinds, suiting
 from .look import Look
 from .page import Style, checked_out, facts_of, inscribe, made_folder, save, styled
 from .phase import facts_of as facts_of_sweep
@@ -123,11 +123,12 @@ def draw_sweep(
 def draw_study(
     study: Limit, *, kind: str | None = None, out: str | Path | None = None, style: Style | None = None
 ) -> Figure:
-    """Draw a limit study and, when `out` is given, save it: kind "rates", the only one, is `draw_limit`.
+    """Draw a limit study and, when `out` is given, save it: kind "rates" is `draw_limit`, and a study
+    of regularity has "growth" first, `draw_growth`.
 
     Raises InvalidInput for another kind, and for a file that cannot be written.
     """
-    function = checked_kind(STUDY_KINDS, kind, "a limit study").draw
+    function = checked_kind(study_kinds(study.kind), kind, "this limit study").draw
     out = checked_out(out)
     facts = [f"limit study: {study.kind}", f"{len(study.runs)} runs", *study.remarks]
     with styled(style):

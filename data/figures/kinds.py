@@ -16,6 +16,7 @@ from .attention import draw_attention, why_no_attention
 from .depths import DepthScale
 from .energy import draw_energy, why_no_energy
 from .globe import draw_sphere
+from .growth import draw_growth
 from .limit_figure import draw_limit
 from .lipschitz import draw_lipschitz, why_no_lipschitz
 from .look import Look, Sheet
@@ -53,11 +54,12 @@ class SweepKind:
 
 @dataclass(frozen=True)
 class StudyKind:
-    """A kind of figure of limit studies."""
+    """A kind of figure of limit studies; `of` is the kind of study it is for, by default any."""
 
     name: str
     description: str
     draw: Callable[[Limit], Figure]
+    of: str | None = None
 
 
 def _composed(portrait: Portrait) -> Callable[[Look], Sheet]:
@@ -161,7 +163,13 @@ SWEEP_KINDS = {
     kind.name: kind
     for kind in (SweepKind("phase", "an observable over depth and a key, or over two keys", draw_phase),)
 }
-STUDY_KINDS = {kind.name: kind for kind in (StudyKind("rates", "error against parameter, fit and theory", draw_limit),)}
+STUDY_KINDS = {
+    kind.name: kind
+    for kind in (
+        StudyKind("growth", "constants against tokens, and their exponents", draw_growth, "regularity"),
+        StudyKind("rates", "error against parameter, fit and theory", draw_limit),
+    )
+}
 
 
 def chosen(look: Look, name: str | None) -> Kind:
@@ -177,6 +185,11 @@ def chosen(look: Look, name: str | None) -> Kind:
 def suiting(look: Look) -> tuple[str, ...]:
     """The names of the kinds that suit a trajectory; the first is the one that is drawn by default."""
     return tuple(kind.name for kind in _ROWS if kind.why_not(look) is None)
+
+
+def study_kinds(study: str) -> dict[str, StudyKind]:
+    """The kinds of figure that suit a kind of study; the first is the one that is drawn by default."""
+    return {name: kind for name, kind in STUDY_KINDS.items() if kind.of in (None, study)}
 
 
 def checked_kind(kinds: dict[str, Any], name: str | None, what: str) -> Any:

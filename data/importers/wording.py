@@ -52,7 +52,8 @@ FIXED_POINT = """
 attndyn limit fixed-point.toml: one layer iterated until nothing moves, by itself (Picard) and by Anderson acceleration,
 from this text and from a random start."""
 TWO_STARTS = """
-One sees the residual over iterations, and whether the two starts come to the same end."""
+One sees whether the residual falls, and whether the two starts come to the same end. Layers of one model differ: some
+come to rest, others never do; another one is --set depth.layer=K, K from 0 to {last}."""
 NO_FIXED_POINT = """
 A layer of this norm adds to its tokens and need not have a fixed point: one sees whether the residual falls at all."""
 GROWING = """
@@ -89,7 +90,7 @@ class Way:
 def ways(model: Model) -> dict[str, Way]:
     """The scenarios that are written, by the names of their files."""
     n, middle, nodes = model.layers, len(model.stack) // 2, [float(k) for k in range(model.layers)]
-    adds = model.block["norm"] == "add-norm"
+    adds, last = model.block["norm"] == "add-norm", len(model.stack) - 1
     one = {"weights": "shared", "layer": middle, "layers": DEEPER * n, "step": 1.0}
     between = {"kind": "interpolated", "depths": nodes}
     turns = {"kind": "piecewise", "depths": nodes}
@@ -101,7 +102,7 @@ def ways(model: Model) -> dict[str, Way]:
         ),
         "shared.toml": Way(
             f"its layer {middle} at every depth",
-            SHARED.format(times=DEEPER, last=len(model.stack) - 1) + ("" if adds else GROWING),
+            SHARED.format(times=DEEPER, last=last) + ("" if adds else GROWING),
             one,
         ),
         "cycled.toml": Way(
@@ -129,7 +130,7 @@ def ways(model: Model) -> dict[str, Way]:
         ),
         "fixed-point.toml": Way(
             f"its layer {middle} without end",
-            FIXED_POINT + (TWO_STARTS if adds else NO_FIXED_POINT),
+            FIXED_POINT + (TWO_STARTS.format(last=last) if adds else NO_FIXED_POINT),
             one,
             limit={
                 "kind": "fixed-point",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 import tempfile
@@ -75,9 +76,9 @@ def write_mp4(path: Path, scene: Pictures, fps: int, progress: Progress) -> None
         except OSError as error:
             raise AttndynError(f"{program} cannot be started: {error.strerror or error}") from error
         ended_early = False
+        assert process.stdin is not None
         try:
             for number in range(scene.pictures):
-                assert process.stdin is not None
                 process.stdin.write(scene.picture(number).tobytes())
                 progress(number + 1, scene.pictures)
             process.communicate()
@@ -88,6 +89,8 @@ def write_mp4(path: Path, scene: Pictures, fps: int, progress: Progress) -> None
             if process.poll() is None:
                 process.kill()
                 process.wait()
+            with contextlib.suppress(OSError):  # of what it did not take
+                process.stdin.close()
         if process.returncode or ended_early or not path.is_file():
             raise AttndynError(_complaint(said, process.returncode))
 
@@ -113,14 +116,16 @@ def write_gif(path: Path, scene: Pictures, fps: int, progress: Progress) -> None
     reel = _Reel(scene, progress, lambda image: image.quantize(palette=palette, dither=Image.Dither.NONE))
     # hundredths of a second, whose sum is right where each of them cannot be
     durations = 10 * _durations(scene.pictures, 100.0 / fps)
-    reel.save(path, "GIF", save_all=True, duration=durations.tolist(), loop=0, optimize=False)
+    with open(path, "w+b") as file:  # which Pillow would leave open when it is interrupted
+        reel.save(file, "GIF", save_all=True, duration=durations.tolist(), loop=0, optimize=False)
 
 
 def write_webp(path: Path, scene: Pictures, fps: int, progress: Progress) -> None:
     """Animated WebP."""
     durations = _durations(scene.pictures, 1000.0 / fps).tolist()
     reel = _Reel(scene, progress, lambda image: image)
-    reel.save(path, "WEBP", save_all=True, duration=durations, loop=0, quality=85, method=2)
+    with open(path, "w+b") as file:
+        reel.save(file, "WEBP", save_all=True, duration=durations, loop=0, quality=85, method=2)
 
 
 def _durations(pictures: int, each: float) -> NDArray[np.int64]:

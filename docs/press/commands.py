@@ -21,7 +21,9 @@ are in [scenario files](scenarios.md).
 
 Exit status: 0; 2 for a mistake of the user's, which one line on the error output names; 1 for a failure; 130 for what
 was interrupted, by Ctrl-C or its time limit, and can be gone on with; 143 where it was by SIGTERM. Where a person
-watches, a progress bar is drawn on the error output.
+watches, a progress bar is drawn on the error output. Before the command, as in `attndyn --log-level debug run ...`,
+`--log-level debug`, `info` or `warning` logs there what is done, and `--traceback` shows where an error that nobody
+expected came from.
 """
 AS_IT_IS = "\b\n"  # how a docstring says so to typer
 

@@ -50,7 +50,7 @@ PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "integrators": ("Integrators", ("integrators", "integrators.events")),
     "data": (
         "Files, figures, analysis",
-        ("data", "data.sweeps", "data.limits", "data.rates", "data.figures", "data.movies"),
+        ("data", "data.sweeps", "data.limits", "data.rates", "data.figures", "data.movies", "data.importers"),
     ),
     "scenarios": (
         "Scenarios",
@@ -62,6 +62,7 @@ PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
             "scenarios.limits.study:limit",
             "scenarios.trajectory",
             "scenarios.analysis",
+            "scenarios.spectrum:spectrum",
             "scenarios.comparison",
             "scenarios.resume",
             "scenarios.report",

@@ -45,7 +45,10 @@ class ReferenceField:
             heads = []
             for head in range(self.law.heads):
                 scores, measure, value = self._pairs(x, replica, head)
-                heads.append(self.law.normalisation.rows(scores, measure, len(x)) @ value)
+                rows = self.law.normalisation.rows(scores, measure, len(x))
+                # a score that overflows, or is NaN, is seen in the drift: its limit would be a guess
+                beyond = ((measure > 0) & ~(scores < np.inf)).any(axis=1, keepdims=True)
+                heads.append(np.where(beyond, np.nan, rows) @ value)
             out[replica] = self.join(x, np.stack(heads))
 
     def statistics(self, positions: Array) -> tuple[Array, Array]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...errors import AttndynError
+from ...errors import ComputationFailed
 
 if TYPE_CHECKING:
     from ..attention import Attention, Projections
@@ -37,7 +37,7 @@ def potentials(
                 shrinks by (1 - lambda) / 2, lambda the eigenvalues of P, and not by lambda^2
 
     When u moves by at most `tolerance`, rows sum to 1 and columns to a_j up to that, relatively: the next v would not
-    move by more. Raises AttndynError where that takes too many iterations.
+    move by more. Raises ComputationFailed where that takes too many iterations.
     """
     moved = np.inf
     if symmetric:
@@ -72,8 +72,8 @@ def symmetric_scores(law: Attention, projections: Projections, head: int) -> boo
     return bool(even and plain and not query_bias.any() and not key_bias.any())
 
 
-def _unfinished(normalisation: Sinkhorn, moved: float) -> AttndynError:
-    return AttndynError(
+def _unfinished(normalisation: Sinkhorn, moved: float) -> ComputationFailed:
+    return ComputationFailed(
         f"sinkhorn: columns are still off by {moved:.2g} after {normalisation.iterations} iterations, where "
         f"{normalisation.tolerance:g} is asked for; allow more iterations, a larger tolerance or a smaller beta"
     )

@@ -19,14 +19,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ...errors import InvalidInput
 from ..block import Block, Law
-from ..space import Space
+from ..space import Euclidean, Space
 from .jacobian import Of
 from .setting import Head, Setting, setting
 
@@ -101,6 +101,18 @@ def bound(
         raise InvalidInput(f"bound must be one of {', '.join(BOUNDS)}; got {name!r}")
     here = _setting(law, space, tokens, radius, weights)
     return _evaluated(BOUNDS[name], here, of)
+
+
+def softmax_of_many(law: Law, dimension: int, tokens: ArrayLike, radii: ArrayLike) -> Array:
+    """The bound "softmax" of attention in R^d for several numbers of tokens of equal weight, each in a ball of its own.
+
+    tokens, radii : (points,), as the result; the sizes of the matrices are computed once
+    Raises InvalidInput with the hypothesis that does not hold.
+    """
+    here = _setting(law, Euclidean(dimension), None, 1.0, None)
+    each = zip(np.asarray(tokens).tolist(), np.asarray(radii, np.float64).tolist(), strict=True)
+    of_each = (replace(here, tokens=count, radius=radius) for count, radius in each)
+    return np.array([_evaluated(softmax, one, "attention").value for one in of_each])
 
 
 def softmax(here: Setting, of: Of) -> Bound:

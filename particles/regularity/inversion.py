@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import AttndynError, InvalidInput
+from ...errors import ComputationFailed, InvalidInput
 from ..backends import Engine
 from ..block import Block, Law, attention_of
 from ..block_field import prepare
@@ -61,7 +61,7 @@ def invert_layer(
     tolerance  : relative to the largest |y_i|, of the last step of the iteration
 
     Raises InvalidInput for tokens on a sphere, whose layers forget lengths, or where the bound says h Lip >= 1 or there
-    is none; AttndynError where the iteration does not converge.
+    is none; ComputationFailed where the iteration does not converge.
     """
     if isinstance(output.space, Sphere):
         raise InvalidInput("a layer is inverted in R^d: on a sphere it is retracted, and lengths are forgotten")
@@ -92,7 +92,7 @@ def invert_layer(
         else:
             moved = np.inf
         if not moved <= 1e2 * tolerance * size or (not certified and factor >= 1.0):
-            raise AttndynError(
+            raise ComputationFailed(
                 f"the layer was not inverted: an iteration still moves tokens by {moved:.3g}; take a smaller step"
             )
         taken, largest = taken + iteration, max(largest, factor)

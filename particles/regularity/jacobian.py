@@ -164,7 +164,10 @@ class _RowsJacobian:
 
     def _map(self, x: Array, matrix: Array | None, bias: Array | None, scale: float) -> Array:
         """(..., heads, tokens, components) from (..., tokens, dimension)."""
-        y = x[..., None, :, :] if matrix is None else np.matmul(x[..., None, :, :], np.swapaxes(matrix, 1, 2))
+        y = x[..., None, :, :]
+        if matrix is not None:  # one product for all heads
+            y = (x @ matrix.reshape(-1, matrix.shape[-1]).T).reshape(*x.shape[:-1], *matrix.shape[:2])
+            y = np.moveaxis(y, -2, -3)
         if bias is not None:
             y = y + bias[:, None, :]
         return scale * y
@@ -191,8 +194,10 @@ def as_directions(tangents: ArrayLike, shape: tuple[int, ...]) -> Array:
 
 def _back(of_features: Array, matrix: Array | None, scale: float) -> Array:
     """The transpose of the linear part of a map: (..., tokens, dimension) from (..., heads, tokens, components)."""
-    back = of_features if matrix is None else np.matmul(of_features, matrix)
-    return scale * back.sum(axis=-3)
+    if matrix is None:
+        return scale * of_features.sum(axis=-3)
+    side = np.moveaxis(of_features, -3, -2)  # one product for all heads
+    return scale * (side.reshape(*side.shape[:-2], -1) @ matrix.reshape(-1, matrix.shape[-1]))
 
 
 def _turned(x: Array, v: Array) -> Array:

@@ -10,6 +10,7 @@ memory, finds the extreme values.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,6 +26,7 @@ from .jacobian import Jacobian, Of, jacobian
 Array = NDArray[np.floating]
 Norm = Literal["euclidean", "measure"]
 SMALL = 96  # tokens * dimension up to which the matrix is written out
+ROUGH, STEPS = 1e-3, 40  # for tolerances from ROUGH on Lanczos' iteration looks after each of so many steps
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def local_constant(
                 `seed` of its start
     engine    : as for `jacobian`
 
-    Raises InvalidInput as `jacobian`, and AttndynError where the iteration does not converge.
+    Raises InvalidInput as `jacobian`, and ComputationFailed where the iteration does not converge.
     """
     return _measured(law, ensemble, norm, of, tolerance, seed, engine, one_sided=False)
 
@@ -162,7 +164,7 @@ class _Operator:
         """The extreme value, its left and its right vector, (tokens, dimension)."""
         from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
-        from ...errors import AttndynError
+        from ...errors import ComputationFailed
 
         size = int(np.prod(self._shape))
         start = self._tangent(np.random.default_rng(seed).standard_normal(self._shape)).ravel()
@@ -175,9 +177,10 @@ class _Operator:
                 below = 1.0 + 2.0 * abs(float(far))
                 moved = lambda v: apply(v.reshape(self._shape)).ravel() - below * self._off(v)  # noqa: E731
                 square = LinearOperator((size, size), matvec=moved, dtype=np.float64)
-            values, vectors = eigsh(square, k=1, which="LA", v0=start, tol=tolerance)
+            found = _quickly(square.matvec, start, tolerance) if tolerance >= ROUGH and not one_sided else None
+            values, vectors = found or eigsh(square, k=1, which="LA", v0=start, tol=tolerance)
         except ArpackNoConvergence as error:
-            raise AttndynError(f"the local constant was not found to {tolerance:g}: {error}") from error
+            raise ComputationFailed(f"the local constant was not found to {tolerance:g}: {error}") from error
         right = vectors[:, 0].reshape(self._shape)
         if one_sided:
             return float(values[0]), right[0], right[0]
@@ -203,3 +206,27 @@ class _Operator:
     def _even(self, v: Array) -> Array:
         v = self._tangent(v)
         return self._tangent(0.5 * (self._times(v) + self._transpose_times(v)))
+
+
+def _quickly(apply: Callable[[Array], Array], start: Array, tolerance: float) -> tuple[Array, Array] | None:
+    """The largest eigenvalue of a symmetric map (1,), and its vector (size, 1), as soon as its residual is small.
+
+    ARPACK looks only after as many steps as it keeps vectors. None where `STEPS` are not enough.
+    """
+    from scipy.linalg import eigh_tridiagonal
+
+    basis = np.empty((STEPS, start.size))
+    basis[0] = start / np.linalg.norm(start)
+    diagonal, beside = np.empty(STEPS), np.empty(STEPS)
+    for step in range(STEPS):
+        rest = apply(basis[step])
+        diagonal[step] = rest @ basis[step]
+        for _ in range(2):
+            rest = rest - (basis[: step + 1] @ rest) @ basis[: step + 1]
+        beside[step] = np.linalg.norm(rest)
+        values, vectors = eigh_tridiagonal(diagonal[: step + 1], beside[:step])
+        if beside[step] * abs(vectors[-1, -1]) <= tolerance * values[-1]:
+            return values[-1:], (vectors[:, -1] @ basis[: step + 1])[:, None]
+        if step + 1 < STEPS:
+            basis[step + 1] = rest / beside[step]
+    return None

@@ -38,6 +38,7 @@ class Setting:
     """A law on the ball of radius R, on the sphere of it, or, with R None, on all of R^d.
 
     tokens  : their number, or None for any      weights : (tokens,), summing to 1
+    output  : |O|, 1 without one
     """
 
     law: Attention
@@ -46,6 +47,7 @@ class Setting:
     tokens: int | None
     weights: Array | None
     heads: tuple[Head, ...]
+    output: float
 
     @property
     def sphere(self) -> bool:
@@ -78,10 +80,9 @@ class Setting:
 
         min( |O| (sum_h (|V_h| c_h)^2)^(1/2), sum_h |O_h V_h| c_h )
         """
-        output = 1.0 if self.law.output is None else float(np.linalg.norm(self.law.output, 2))
         beside = float(np.linalg.norm([head.value * c for head, c in zip(self.heads, constants, strict=True)]))
         apart = sum(head.joined * c for head, c in zip(self.heads, constants, strict=True))
-        return min(output * beside, apart)
+        return min(self.output * beside, apart)
 
     def largest(self, radius: float) -> float:
         """The largest |f| for tokens in the ball of this radius, of rows whose weights are at most as softmax has them.
@@ -89,7 +90,6 @@ class Setting:
         Raises InvalidInput where rows have another sum and no bound.
         """
         law = self.law
-        output = 1.0 if law.output is None else float(np.linalg.norm(law.output, 2))
         sizes = []
         for head in self.heads:
             size = head.value * radius + head.value_bias
@@ -99,7 +99,7 @@ class Setting:
                 raise InvalidInput(f"the attention has no bound here for the normalisation {law.normalisation.name}")
             sizes.append(size)
         bias = 0.0 if law.output_bias is None else float(np.linalg.norm(law.output_bias))
-        return output * float(np.linalg.norm(sizes)) + bias
+        return self.output * float(np.linalg.norm(sizes)) + bias
 
     def crowding(self, measure: bool) -> float:
         """max_j sum_i P_ij at zero scores, or with `measure` max_j sum_i a_i P_ij / a_j; often 1."""
@@ -143,7 +143,8 @@ def setting(law: Attention, space: Space, radius: float | None, tokens: int | No
         raise InvalidInput(f"tokens must be an integer of at least 1; got {tokens!r}")
     if tokens is not None:
         law.check_tokens(tokens)
-    return Setting(law, space, radius, tokens, weights, _heads(law, space.dimension))
+    output = 1.0 if law.output is None else _size(law.output)
+    return Setting(law, space, radius, tokens, weights, _heads(law, space.dimension), output)
 
 
 def _heads(law: Attention, dimension: int) -> tuple[Head, ...]:

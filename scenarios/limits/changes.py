@@ -27,6 +27,7 @@ Array = NDArray[np.floating]
 LARGEST = 512  # components of an ensemble whose differential is written out
 DIFFERENCE = 1e-5  # of the tokens' size: the error of a central difference is its square, beside rounding over it
 ASCENTS = 200
+BLANKS = " \u0120\u2581"  # as tokenisers write the space before a word
 SAME = 1e-12  # relatively, by which two tokens may differ that are the same
 SHARE = 0.01  # of the tokens' size, by which they are displaced where nothing is said
 COMPARED = 20  # depths
@@ -153,9 +154,10 @@ def _number(key: str, token: int | str, count: int, strings: list[str] | None) -
     if isinstance(token, str):
         if strings is None:
             raise InvalidInput(f"{key}: must be a number, for there are no texts; got {token!r}")
-        if token not in strings:
-            raise InvalidInput(f"{key}: must be a token's text; {token!r} is none")
-        return strings.index(token)
+        for texts in (strings, [text.strip(BLANKS) for text in strings]):
+            if token in texts:
+                return texts.index(token)
+        raise InvalidInput(f"{key}: must be a token's text; {token!r} is none")
     if not 0 <= token < count:
         raise InvalidInput(f"{key}: must be from 0 to {count - 1}; got {token}")
     return token

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ...errors import ComputationFailed
 from ...integrators import Solution, integrate, method_of
 from ...particles import Ensemble
 from ...particles.backends import Engine
@@ -37,7 +38,7 @@ def followed(
     ensemble: Ensemble | None = None,
     **changes: Any,
 ) -> Solution:
-    """Integrate a plan, from its ensemble or another, to its end. Raises RuntimeError where the run fails.
+    """Integrate a plan, from its ensemble or another, to its end. Raises ComputationFailed where the run fails.
 
     depths  : increasing, of the frames that are kept
     changes : arguments of `integrate` in the place of the plan's
@@ -46,7 +47,7 @@ def followed(
     alone = asdict(replace(engine, processes=1))
     solution = integrate(plan.law, plan.ensemble if ensemble is None else ensemble, **alone, **arguments)
     if solution.status != "finished":
-        raise RuntimeError(solution.status)
+        raise ComputationFailed(solution.status.removeprefix("failed: "))
     return solution
 
 

@@ -16,6 +16,12 @@ def _once(values: list[Any]) -> list[Any]:
     return values
 
 
+def _at_least_two(values: list[int]) -> list[int]:
+    if min(values) < 2:
+        raise ValueError(f"must be numbers of at least 2; got {min(values)}")
+    return values
+
+
 Counts = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2), AfterValidator(_once)]
 Numbers = Annotated[list[float], Field(min_length=2), AfterValidator(_once)]
 Positives = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=2)]
@@ -147,6 +153,33 @@ class PerturbationKeys(Section):
     )
 
 
+class RegularityKeys(Section):
+    """The local Lipschitz constant of each layer's attention on a text, against the number of its tokens."""
+
+    kind: Literal["regularity"] = Field(description="The kind of study.")
+    tokens: Annotated[Counts, AfterValidator(_at_least_two)] | None = Field(
+        default=None,
+        description="Numbers of tokens: the first ones of the text; by default 8, 16, ... 512, as many as there are.",
+    )
+    layers: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(_once)] | None = Field(
+        default=None, description="Layers of a network, from 0; by default all, or 12 of more."
+    )
+    depths: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1), AfterValidator(_once)] | None = Field(
+        default=None, description="Depths of a flow; by default 0."
+    )
+    masks: Annotated[list[Literal["none", "causal"]], Field(min_length=1), AfterValidator(_once)] | None = Field(
+        default=None,
+        description="Masks of the attention whose constant is measured, at the tokens of the network with its own; by "
+        "default that alone.",
+    )
+    samples: int = Field(
+        default=1, ge=1, le=1000, description="Parts of the text of each length, evenly from its first to its last."
+    )
+    adversarial: bool = Field(
+        default=False, description="Measure also at the steepest tokens that are known in the same ball."
+    )
+
+
 KEYS: dict[str, type[Section]] = {
     "depth": DepthKeys,
     "fixed-point": FixedPointKeys,
@@ -154,6 +187,7 @@ KEYS: dict[str, type[Section]] = {
     "temperature": TemperatureKeys,
     "time": TimeKeys,
     "perturbation": PerturbationKeys,
+    "regularity": RegularityKeys,
 }
 
 

@@ -32,6 +32,7 @@ from .changes import LARGEST, changed, compared_at, kept_of, swaps
 from .course import followed, quiet
 from .keys import PerturbationKeys
 from .kinds import Kind, Result, Results
+from .spreading import spreading
 
 Array = NDArray[np.float64]
 ORIGINAL = "original"
@@ -118,11 +119,13 @@ def conclude(scenario: Scenario, results: Results) -> Findings:
         named = "" if limit is None else "bound"
         return Series(name, "depth", depths, ratio, spread=spread, bound=limit, bound_name=named)
 
-    if keys.change == "swap":
-        names = [swap.name for swap in swaps(keys, plan)]
-        return Findings([series(*each) for each in zip(names, ratios, strict=True)], remarks)
-    if len(ratios) == 1:
-        return Findings([series(keys.change, ratios[0])], remarks)
+    if keys.change == "swap" or len(ratios) == 1:
+        names = [swap.name for swap in swaps(keys, plan)] if keys.change == "swap" else [keys.change]
+        each = [series(*both) for both in zip(names, ratios, strict=True)]
+        runs = zip(names, tasks(scenario)[1:], strict=True)
+        said = [spreading(name, results[ORIGINAL], results[task], plan.strings) for name, task in runs]
+        spread = [both for both in said if both is not None]
+        return Findings([*each, *(one for one, _ in spread)], [*remarks, *(sentence for _, sentence in spread)])
     spread = ratios.std(axis=0, ddof=1) / np.sqrt(len(ratios))
     return Findings([series("largest", ratios.max(axis=0)), series("mean", ratios.mean(axis=0), spread)], remarks)
 

@@ -13,9 +13,9 @@ from typing import Any
 
 from ...data.limits import Bench, Limit, Result, is_limit, open_limit, write_limit
 from ...data.target import check_target
-from ...errors import InvalidInput, MissingExtra, TrajectoryError
+from ...errors import InvalidInput, MissingExtra, ScenarioError, TrajectoryError
 from ...particles.backends import Engine
-from ..mistakes import ScenarioError, one_line
+from ..mistakes import one_line
 from ..run import engine_of, provenance
 from ..schema import Scenario, load
 from ..sources import arrays_named

@@ -79,6 +79,8 @@ def _up(count: int) -> int:
 
 def _padded(matrix: Array, columns: int, kind: np.dtype) -> Array:
     """The matrix with zero rows and columns added, up to whole panel products and to so many columns."""
+    if matrix.shape == (_up(len(matrix)), columns):
+        return np.ascontiguousarray(matrix, kind)
     found = aligned_zeros((_up(len(matrix)), columns), kind)
     found[: len(matrix), : matrix.shape[1]] = matrix
     return found

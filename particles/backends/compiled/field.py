@@ -11,6 +11,7 @@ import numba
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from ....logs import logger_of
 from ...space import Space
 from . import pairs, replicas, symmetric, tiles
 from .exponential import LN2
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from ...attention import Attention
 
 Array = NDArray[np.floating]
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 
 class CompiledField:

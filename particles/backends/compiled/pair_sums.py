@@ -79,7 +79,7 @@ def sum_rows(profile, like, values, mask, tight, query, bound, keys, sums, r, h,
     shift = sum_of[0] - load(bound, place * padded + i)
     tokens = keys.shape[2]
     last = min(tokens, i + lanes) if mask == CAUSAL else tokens
-    j = 0
+    j = np.intp(0)  # for the literal 0 Numba would compile the sums once more, and use it nowhere
     while j < last:
         beside = mask != NO_MASK and i <= j < i + lanes  # keys that are themselves among these rows
         stop = min(i + lanes, last) if beside else min(j + CHUNK, i if mask != NO_MASK and j < i else last)

@@ -68,7 +68,7 @@ def matrices(
     def array(values: Array | None, axes: int, factor: float = 1.0) -> Array:
         if values is None:
             return np.empty((0,) * axes, dtype)
-        return np.ascontiguousarray(values * factor, dtype)
+        return np.array(values if factor == 1.0 else values * factor, dtype, order="C")
 
     return Matrices(
         heads=heads,

@@ -47,7 +47,7 @@ def _select(law, row, measure, spare, width):
             top, size = max(top, row[j]), max(size, abs(row[j]))
     least = top
     if law.normalisation == TOP_K:
-        least = np.partition(spare[0, :seen], seen - law.most)[seen - law.most] if law.most < seen else -np.inf
+        least = _in_order(spare, seen, seen - law.most) if law.most < seen else -np.inf
     least = number(least - law.tie * size)
     for j in range(width):
         spare[0, j] = measure[j] if row[j] >= least else number(0.0)
@@ -60,6 +60,30 @@ def _select(law, row, measure, spare, width):
             row[j] = spare[0, j]
             total += row[j]
     _scale(row, 1.0 / total if total > 0 else 0.0, width)
+
+
+@njit(cache=True, error_model="numpy")
+def _in_order(spare, count, place):
+    """What stands at this place of spare[0, :count] in order, which is left partly sorted: Hoare's selection.
+
+    NumPy's partition would do, but takes as long to compile as all of `rows` does.
+    """
+    first, last = 0, count - 1
+    while first < last:
+        pivot, i, j = spare[0, place], first, last
+        while i <= j:
+            while spare[0, i] < pivot:
+                i += 1
+            while pivot < spare[0, j]:
+                j -= 1
+            if i <= j:
+                spare[0, i], spare[0, j] = spare[0, j], spare[0, i]
+                i, j = i + 1, j - 1
+        if j < place:
+            first = i
+        if place < i:
+            last = j
+    return spare[0, place]
 
 
 @njit(cache=True, error_model="numpy")

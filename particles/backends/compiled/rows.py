@@ -121,7 +121,8 @@ def attend(law, query, keys, values, measure, prior, longest, low, width, out):
         sums[:] = 0
         _average(whole, values, low, width, sums, rows)
         for r in range(rows):
-            out[first + r] = sums[r]
+            for k in range(out.shape[1]):  # number by number, as everywhere: an array takes seconds to compile
+                out[first + r, k] = sums[r, k]
 
 
 @njit(cache=True, error_model="numpy")

@@ -57,6 +57,8 @@ def _up(count: int, step: int) -> int:
 def _rows(matrix: Array, dimension: int) -> Array:
     """(heads, head_dimension, dimension) with zero rows added up to whole panel products."""
     heads, rows = matrix.shape[:2]
+    if rows % ROWS == 0:
+        return matrix
     padded = aligned_zeros((heads, _up(rows, ROWS), dimension), matrix.dtype)
     padded[:, :rows] = matrix
     return padded
@@ -65,8 +67,10 @@ def _rows(matrix: Array, dimension: int) -> Array:
 def _panels(matrix: Array, panel: int) -> Array:
     """(..., depth, columns) as (..., panels, depth, panel), zeros added."""
     *leading, depth, columns = matrix.shape
-    padded = np.zeros((*leading, depth, _up(columns, panel)), matrix.dtype)
-    padded[..., :columns] = matrix
+    padded = matrix
+    if columns % panel:
+        padded = np.zeros((*leading, depth, _up(columns, panel)), matrix.dtype)
+        padded[..., :columns] = matrix
     panels = aligned_zeros((*leading, padded.shape[-1] // panel, depth, panel), matrix.dtype)
     panels[...] = np.moveaxis(padded.reshape(*leading, depth, -1, panel), -2, -3)
     return panels
@@ -168,7 +172,10 @@ def project(plan, positions, tangent, first, last):
             if plan.query_matrix.size > 0:
                 _project_panel(plan.query_matrix, m.query_bias, plan.transposed, plan.query, r, h, p)
             else:
-                plan.query[r, h, p] = plan.transposed[r, 0, p] * plan.query.dtype.type(m.query_scale)
+                factor = plan.query.dtype.type(m.query_scale)
+                for c in range(dimension):
+                    for lane in range(panel):
+                        plan.query[r, h, p, c, lane] = plan.transposed[r, 0, p, c, lane] * factor
             _project_values(plan, r, h, p, count)
 
 
@@ -176,10 +183,10 @@ def project(plan, positions, tangent, first, last):
 def _project_panel(matrix, bias, transposed, target, r, h, p):
     """target[r, h, p] = matrix[h] @ tokens + bias, tokens side by side."""
     rows, dimension, panel = matrix.shape[1], matrix.shape[2], transposed.shape[4]
-    target[r, h, p] = 0
-    if bias.size > 0:
-        for c in range(bias.shape[1]):
-            target[r, h, p, c] = bias[h, c]
+    for c in range(rows):  # in loops: arrays that are assigned to parts of arrays take seconds to compile
+        start = bias[h, c] if c < bias.shape[1] else matrix.dtype.type(0.0)
+        for lane in range(panel):
+            target[r, h, p, c, lane] = start
     t_at = (r * transposed.shape[2] + p) * dimension * panel
     c_at = ((r * target.shape[1] + h) * target.shape[2] + p) * rows * panel
     add_product(

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ....errors import InvalidInput
+from ....logs import logger_of
 from ...space import Space
 from ..compiled.field import CompiledField
 from ..engine import Engine
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from ...attention import Attention
 
 Array = NDArray[np.floating]
+LOG = logger_of(__name__)
 FAR_APART = 4.0  # ratio of estimated costs beyond which nothing is timed
 _NANOSECONDS_PER_PAIR, _NANOSECONDS_PER_EVALUATION = 0.4, 1e5
 _SMALL = 1e6  # nanoseconds of exact sums: there may be a compiled step for all of it
@@ -54,6 +56,7 @@ class AutoField:
         self._expansion: ExpansionField | None = None
         self._undecided, self._allowed = False, 0.0
         self._found: dict[str, Any] = {"reason": obstacle(law, space) or self._expand(engine)}
+        LOG.debug("sums: %s", self._found["reason"])
         if self._expansion is None:
             self.step_plan = getattr(self._exact, "step_plan", None)
             self.replicas_plan = getattr(self._exact, "replicas_plan", None)
@@ -170,6 +173,7 @@ class AutoField:
     def _leave(self, reason: str) -> None:
         """Use exact sums from now on."""
         assert self._expansion is not None
+        LOG.info("exact sums from now on: %s", reason)
         self._found |= self._expansion.record() | {"reason": reason, "sums": f"{self._expansion.kind}, then exact"}
         self._expansion = None
 

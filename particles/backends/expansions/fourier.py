@@ -126,7 +126,7 @@ def evaluate(
         turned(points, law.turn, query)
         for at in range(0, WIDTH, TOGETHER * LANES):
             _evaluate_vectors(query, at, table, i, sums)
-        extremes[unit] = finish(law, tangent, points, sums, result)
+        extremes[unit, 0], extremes[unit, 1] = finish(law, tangent, points, sums, result)
         scatter(result, out, r, start, tokens)
         if partition.size > 0:
             for j in range(start, min(start + WIDTH, tokens)):

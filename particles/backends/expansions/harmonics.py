@@ -205,7 +205,7 @@ def evaluate(
                 if kinds > 5:
                     _join_along(query, at, table, i, column, degree - m + 1, state)
         _gradient(query, state, kappa, levels[i], sums)
-        extremes[unit] = finish(law, tangent, points, sums, result)
+        extremes[unit, 0], extremes[unit, 1] = finish(law, tangent, points, sums, result)
         scatter(result, out, r, start, tokens)
         if partition.size > 0:
             for j in range(start, min(start + WIDTH, tokens)):

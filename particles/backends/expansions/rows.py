@@ -64,7 +64,8 @@ def sum_rows(law, positions, weights, replica, rows, sums, tops, first, last):
         for row in range(ROWS):
             token = rows[unit * ROWS + row]
             gather(positions, ones, replica, token, token + 1, one, own)
-            mine[:, row] = one[:, 0]
+            for c in range(dimension):  # number by number: arrays assigned to parts of arrays take seconds to compile
+                mine[c, row] = one[c, 0]
         turned(mine, law.turn, query)
         query *= law.kappa * LOG2E
         top = np.full(ROWS, law.kappa * LOG2E)
@@ -83,7 +84,8 @@ def sum_rows(law, positions, weights, replica, rows, sums, tops, first, last):
             if not np.abs(totals[:, dimension]).min() < _LEAST_SUM:
                 break
         for row in range(ROWS):
-            sums[unit * ROWS + row] = totals[row]
+            for c in range(dimension + 1):
+                sums[unit * ROWS + row, c] = totals[row, c]
             tops[unit * ROWS + row] = top[row] / LOG2E
 
 
@@ -130,4 +132,6 @@ def _raise_tops(positions, weights, replica, query, points, weight, top):
                     for c in range(dimension):
                         score += query[c, row] * points[c, i]
                     top[row] = max(top[row], score)
-    top[top == -np.inf] = 0.0  # all weights are zero
+    for row in range(ROWS):
+        if top[row] == -np.inf:  # all weights are zero
+            top[row] = 0.0

@@ -138,8 +138,9 @@ class TensorField:
 
     def joined(self, heads: Tensor) -> Tensor:
         """The attention (replicas, tokens, dimension) from the values of all heads side by side."""
-        f = heads if self._output is None else heads @ self._output.T
-        return f if self._output_bias is None else f + self._output_bias
+        if self._output is None:
+            return heads if self._output_bias is None else heads + self._output_bias
+        return torch.nn.functional.linear(heads, self._output, self._output_bias)
 
     def _attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Rows:
         rows = self._attend_to(queries, keys, values, self._weights, self._law.mask.name)
@@ -151,9 +152,8 @@ class TensorField:
         return query, key, value
 
     def _map(self, x: Tensor, matrix: Tensor | None, bias: Tensor | None, scale: float) -> Tensor:
-        y = x if matrix is None else x @ matrix.T
-        if bias is not None:
-            y = y + bias
+        y = x if matrix is None else torch.nn.functional.linear(x, matrix, bias)
+        y = y + bias if matrix is None and bias is not None else y
         y = y if scale == 1.0 else scale * y
         return y.unflatten(-1, (self._law.heads, -1)).transpose(1, 2)
 

@@ -21,7 +21,7 @@ import torch.distributed as dist
 from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
-from ....errors import AttndynError, InvalidInput
+from ....errors import ComputationFailed, InvalidInput
 from ....interrupts import Call, noted
 from ...space import Space
 from ..engine import Engine
@@ -53,12 +53,12 @@ def listening() -> Iterator[None]:
 
 @contextmanager
 def together() -> Iterator[None]:
-    """What all processes do at once. Raises AttndynError where one of them is not there any more."""
+    """What all processes do at once. Raises ComputationFailed where one of them is not there any more."""
     try:
         yield
     except RuntimeError as error:
         reason = str(error).splitlines()[0].rpartition("] ")[2].partition(". ")[0]
-        raise AttndynError(f"a process of the run was lost: {reason}") from error
+        raise ComputationFailed(f"a process of the run was lost: {reason}") from error
 
 
 @dataclass(frozen=True)
