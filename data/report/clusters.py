@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 
 from ...particles.observables import cluster_labels, default_cluster_distance
 from ..analysis.ensembles import ensembles
+from ..analysis.members import groups, told
 from ..analysis.tree import cluster_tree, succession
 from .thinning import Choice
 
 MOST_JOINED = 20_000  # tokens of which clusters are searched; beyond, of the tokens shown
 ALONE = 65535
+MOST_NAMED = 20  # clusters whose tokens are named
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +52,21 @@ def clusters_of(trajectory: Any, choice: Choice, distance: float | None) -> Clus
     rank[np.argsort(-most, kind="stable")] = np.arange(len(most)).clip(max=ALONE - 1)
     numbers = np.where(sizes > 1, rank[labels], ALONE) if len(rank) else np.full(labels.shape, ALONE)
     return Clusters(numbers[:, shown].astype(np.uint16), counts, distance)
+
+
+def named(trajectory: Any, choice: Choice, distance: float) -> list[tuple[str, str]]:
+    """The largest clusters at the end: how many tokens, and their texts. Empty where there are no texts."""
+    strings = trajectory.token_strings
+    if strings is None or choice.all_tokens > MOST_JOINED:
+        return []
+    last = next(iter(ensembles(trajectory, choice.frames[-1:], choice.replica)))
+    found = groups(cluster_labels(last, distance)[0])
+    several = [group for group in found if len(group) > 1]
+    rows = [(f"{len(group)} tokens", told([strings[token] for token in group])) for group in several[:MOST_NAMED]]
+    if len(several) > MOST_NAMED:
+        rows.append((f"{len(several) - MOST_NAMED} more", "smaller clusters"))
+    alone = [strings[group[0]] for group in found if len(group) == 1]
+    return [*rows, *([(f"{len(alone)} alone", told(alone))] if alone else [])]
 
 
 def _of_shown(trajectory: Any, choice: Choice, distance: float) -> NDArray[np.int32]:

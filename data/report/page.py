@@ -38,7 +38,7 @@ def trajectory_page(trajectory: Any, account: Account, replica: int = 0) -> str:
     plotly = _plotly()
     trajectory = held(trajectory)
     choice = thinning.choose(trajectory, replica)
-    notices, data = list(account.notices), {}
+    notices, data, together = list(account.notices), {}, ""
     figures: list[pictures.Picture] = []
     if not len(choice.frames):
         notices.append("The file holds no frames: there is nothing to see.")
@@ -46,6 +46,9 @@ def trajectory_page(trajectory: Any, account: Account, replica: int = 0) -> str:
         found = clusters.clusters_of(trajectory, choice, account.cluster_distance)
         figures, left_out = pictures.pictures_of(trajectory, choice, found, account.law_at)
         notices += left_out
+        together = _together(
+            clusters.named(trajectory, choice, found.distance), float(trajectory.times[choice.frames[-1]])
+        )
         data = _data(trajectory, account, choice, found)
     script = "\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
     interactive = ""
@@ -59,7 +62,7 @@ def trajectory_page(trajectory: Any, account: Account, replica: int = 0) -> str:
             sentence=_text(data["sentence"]), thinned=_paragraphs(data["thinned"]), scripts="\n".join(scripts)
         )
     allowed = [script, plotly] if data else []
-    return _page(trajectory, account, notices, allowed, interactive=interactive, figures=figures)
+    return _page(trajectory, account, notices, allowed, interactive=interactive, figures=figures, table=together)
 
 
 def study_page(study: Any, account: Account, figures: Sequence[pictures.Picture], table: str) -> str:
@@ -150,6 +153,16 @@ def _page(
         again=_text(account.again),
         provenance=_terms(_flat(subject.provenance)),
         version=_text(_version()),
+    )
+
+
+def _together(rows: Sequence[tuple[str, str]], depth: float) -> str:
+    """The clusters of a frame by their tokens."""
+    if not rows:
+        return ""
+    return (
+        f'<section id="together"><h2>Which tokens are together at depth {depth:.6g}</h2>'
+        f'<dl class="terms">{_terms(rows)}</dl></section>'
     )
 
 
