@@ -102,6 +102,18 @@ def test_minilm_alice_gathers_to_one_cluster():
     assert abs(entropy[-1] - np.log(134)) < 0.05
 
 
+def test_minilm_network_collapses_beyond_the_depth_of_the_model():
+    cosine, clusters, rank = (
+        observable(name, "minilm-network")[:, 0] for name in ("mean_cosine", "clusters", "effective_rank")
+    )
+    assert abs(cosine[0] - 0.078) < 0.001 and abs(cosine[6] - 0.843) < 0.001
+    assert rank[6] < 0.5 * rank[0]
+    assert clusters[6] == 134 and clusters[9] == 1
+    apart = 1.0 - cosine
+    assert apart[16] < 1e-8
+    np.testing.assert_allclose(apart[10:16] / apart[11:17], 7.2, rtol=0.06)
+
+
 def test_sphere_clusters_pauses_at_two_clusters_before_one():
     trajectory = ran("sphere-clusters")
     clusters = observable("clusters", "sphere-clusters")[:, 0]
