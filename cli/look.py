@@ -74,7 +74,7 @@ def plot(
       phase        an observable over depth and a key, or over two keys
     Of a limit study:
       rates        error against parameter, fit and theory
-      growth       of regularity: constants against tokens, and their exponents
+      growth       constants against tokens, and their exponents
     """
     from ..scenarios.overrides import assignments, numbers
     from ..scenarios.results import drawn, drawn_all

@@ -18,7 +18,6 @@ ATTEMPTS = 24  # of which all waits together are 2^24 ns, a sixtieth of a second
 def open_live(path: Path, chunk_cache: int) -> h5py.File:
     """The HDF5 file at `path` for reading beside its writer, with a cache of so many bytes for each dataset."""
     access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
-    access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
     metadata, slots, _, preemption = access.get_cache()
     access.set_cache(metadata, slots, chunk_cache, preemption)
     _give_up_after(access, ATTEMPTS)

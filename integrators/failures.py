@@ -72,6 +72,11 @@ def not_finite(setting: Setting, t: float, x: Array, moved: Array) -> Failure:
     return _failure(setting, what, t, x, place)
 
 
+def ran_away(setting: Setting, t: float, x: Array) -> Failure:
+    """The tokens x are so far out, though finite, that nothing more is to be learnt."""
+    return _failure(setting, "a token grew beyond all bounds", t, x, _longest(x, among=np.zeros(x.shape[:2], bool)))
+
+
 def step_too_small(setting: Setting, t: float, x: Array, speed: Array | None, error: float) -> Failure:
     """The step of an adaptive method fell to the spacing of numbers; x and its speed (replicas, tokens, dimension)."""
     bad = np.zeros(x.shape[:2], bool) if speed is None else np.asarray(~np.isfinite(speed).all(axis=-1))

@@ -22,7 +22,7 @@ from ..particles.backends import Engine, EngineOptions
 from ..particles.block import Law
 from ..particles.ensemble import Ensemble
 from ..particles.observables import clusters, effective_rank
-from .failures import Setting, not_finite
+from .failures import Setting, not_finite, ran_away
 from .iterations import Trace, anderson, newton_krylov, picard
 from .layer_bound import LayerBound, layer_bound
 from .layer_map import LayerMap
@@ -156,7 +156,10 @@ def sought(
 
     def blame(k: int, x: Array, image: Array) -> str:
         setting = Setting(layer.law, layer.space, layer.step, k, noise=0.0)
-        return not_finite(setting, k * layer.step, x.reshape(layer.shape), image.reshape(layer.shape)).told()
+        before, after = x.reshape(layer.shape), image.reshape(layer.shape)
+        if np.isfinite(after).all():
+            return ran_away(setting, k * layer.step, before).told()
+        return not_finite(setting, k * layer.step, before, after).told()
 
     trace = Trace(layer, tolerance, most, size, measure, spread, watch, blame)
     end = start.ravel()

@@ -78,10 +78,8 @@ class Trace:
         self.image, self._last = image, (x, image)
         self.residuals.append(float(np.linalg.norm(image - x)))
         self.spreads.append(self.spread(x))
-        if not np.isfinite(self.residuals[-1]):
+        if not np.isfinite(self.residuals[-1]) or scale > FAR * self.size > 0.0:
             self.status = f"failed: {self.blame(len(self.residuals), x, image)}"
-        elif scale > FAR * self.size > 0.0:
-            self.status = f"not converged: tokens ran off, to {scale / self.size:.0e} times their size"
         elif self.residuals[-1] <= self.tolerance * scale:
             self.status = "converged"
         elif self.evaluations >= self.most:

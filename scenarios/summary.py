@@ -26,7 +26,7 @@ def dynamics(plan: Plan) -> str:
     law = "unnormalised" if word(attention.normalisation) == "none" else word(attention.normalisation)
     score = "" if word(attention.score) == "dot" else f" {word(attention.score)}"
     mask = score + ("" if word(attention.mask) == "none" else f" {word(attention.mask)}")
-    norm = "" if scenario.block.norm == "none" else f" {scenario.block.norm}-normalised"
+    norm = "" if scenario.block.norm == "none" else f" {scenario.block.norm.removesuffix('-norm')}-normalised"
     feed = scenario.block.feed_forward
     more = "" if feed is None else f" and a {feed.activation} feed-forward map"
     heads = f" {attention.heads} heads," if attention.heads > 1 else ""

@@ -8,8 +8,10 @@ import pytest
 from attndyn import Attention, Ensemble, Euclidean, InvalidInput, Sphere, integrate
 from attndyn.integrators import METHODS
 from attndyn.integrators.arithmetic import Arrays
+from attndyn.integrators.brownian import Noise
 from attndyn.integrators.course import Course
 from attndyn.integrators.events import Event
+from attndyn.integrators.way import Way
 from attndyn.particles.backends import Engine, prepare
 
 # the module, which the function of the same name hides
@@ -66,7 +68,8 @@ def scripted(monkeypatch):
 
     def run(stepper, *script, t_end=1.0, step=0.25, save_at=(0.0,), exact=False, max_steps=10**6, **options):
         times = np.asarray(save_at, float)
-        course = Course(stepper, Engine(), False, None, t_end, times, exact, step, 1.0, 1.0, max_steps)
+        way = Way(Attention(), None, "tsit5", step, 1.0, 1.0, None, True, "1/L", Noise(0.0, 0, None))
+        course = Course(stepper, Engine(), False, way, t_end, times, exact, step, 1.0, 1.0, max_steps)
         monkeypatch.setattr(loop, "choose", lambda *positional, **named: course)
         monkeypatch.setattr(loop, "StepControl", lambda order: Verdicts(*script))
         return integrate(Attention(), ORIGIN, **options)
@@ -178,7 +181,8 @@ def test_the_last_fixed_step_is_shorter_where_the_depth_is_no_multiple(scripted)
 
 def test_max_steps_ends_the_run_and_says_where(scripted):
     run = scripted(Clockwork(), max_steps=3)
-    assert run.status == "failed: max_steps = 3 steps were taken and the depth is 0.75"
+    assert run.status.startswith("failed: max_steps = 3 steps were taken")
+    assert "at depth 0.75 (replica 0, token " in run.status
     assert run.times[-1] == 0.75
     assert scripted(Clockwork(), max_steps=4).status == "finished"
 

@@ -144,7 +144,7 @@ def test_weights_of_coarse_networks_are_increments_of_the_same_path(tmp_path):
     [
         ({"limit.layers": [8]}, "limit.layers"),
         ({"limit.network": "euler"}, "limit.network"),
-        ({"limit.samples": 3}, "limit.samples: is for independent weights"),
+        ({"limit.samples": 3}, "limit.samples: is for weights drawn at every layer; got 3 without"),
         ({"depth.layers": 8, "depth.residual": False}, "depth.residual: must be true"),
         (INDEPENDENT | {"limit.network": "rk4"}, "limit.network.*independent"),
         (INDEPENDENT | {"attention.query": {"law": "gaussian"}}, "attention.value: must be the one matrix"),

@@ -78,6 +78,7 @@ def test_a_page_has_its_parts_in_order(sphere_page):
     assert heads == [
         "What was run",
         "The tokens over depth",
+        "Which tokens are together at depth 4",
         "Figures",
         "The scenario",
         "To make it again",

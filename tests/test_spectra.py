@@ -173,7 +173,7 @@ def test_the_command_prints_writes_and_draws(tmp_path, capsys):
     words = capsys.readouterr().out
     assert "good triple" in words
     assert "of 4 heads" in words
-    rows = list(csv.DictReader(out.open()))
+    rows = list(csv.DictReader(out.read_text().splitlines()))
     assert len(rows) == 2 * 2 * 2 * 3
     assert picture.stat().st_size > 1000
     assert main(["spectrum", str(path), "--csv", str(out)]) == 2

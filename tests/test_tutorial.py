@@ -74,7 +74,7 @@ def test_the_tutorial_does_and_shows_what_it_says(tmp_path):
 def test_a_walk_sees_what_is_wrong(tmp_path):
     page = (
         "Save this as `a.toml`:\n\n```toml\nx = 1\n```\n\n"
-        "```python\nprint(open('a.toml').read())\n```\n\n```text\nx = {}\n```\n"
+        "```python\nimport pathlib\nprint(pathlib.Path('a.toml').read_text())\n```\n\n```text\nx = {}\n```\n"
     )
     assert [same(shown, printed) for _, shown, printed in walk(page.format(1), tmp_path)] == [True]
     assert [same(shown, printed) for _, shown, printed in walk(page.format(2), tmp_path)] == [False]

@@ -98,7 +98,7 @@ def import_model(
     positions = _embedded(model, tensors, tokens)
     checksum = tensors.checksum()
     say(f"read {model.family} {called}: {len(tensors.files)} file(s) of {tensors.size / 1e6:.1f} MB, sha256 {checksum}")
-    told = Told(called, _beginning(text), checksum[:12], dtype, _length(positions))
+    told = Told(called, _beginning(text), checksum[:12], dtype, _length(model, tensors, positions))
     with whole_folder(target) as new:
         write_arrays(new / FILE, model, tensors, tokens, positions)
         for file, way in ways(model).items():
@@ -138,9 +138,15 @@ def _embedded(model: Model, tensors: Tensors, tokens: Tokenised) -> Array:
     return np.ascontiguousarray(model.embed(read, tokens.ids, tokens.types))
 
 
-def _length(positions: Array) -> float:
-    """The root mean square length of tokens."""
-    return float(np.sqrt((positions**2).sum(axis=-1).mean()))
+def _length(model: Model, tensors: Tensors, positions: Array) -> float:
+    """A typical length of tokens: after Add & Norm that of gain and bias, else what the embedding layer gives."""
+    if model.block["norm"] != "add-norm":
+        return float(np.sqrt((positions**2).sum(axis=-1).mean()))
+    squares = [
+        sum(float((layer[key].read(tensors).astype(np.float64) ** 2).sum()) for key in ("norm_gain", "norm_bias"))
+        for layer in model.stack
+    ]
+    return float(np.sqrt(np.median(squares)))
 
 
 def _beginning(text: str) -> str:

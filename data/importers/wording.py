@@ -66,7 +66,7 @@ class Told:
 
     name, text, checksum : of the model, the beginning of the text, of the tensors
     dtype                : in which the runs are
-    length               : of a token, after the embedding layer
+    length               : of a token, after the embedding layer or, with add-norm, after a layer
     """
 
     name: str
@@ -200,12 +200,12 @@ def _sections(model: Model, told: Told, way: Way) -> Iterator[tuple[str, Keys]]:
     yield "depth", _noted(way.depth, {})
     if way.limit is not None:
         yield "limit", _noted(way.limit, {})
-    distance = float(f"{0.1 * told.length:.3g}")
+    distance = float(f"{0.25 * told.length:.3g}")
     yield (
         "save",
         _noted(
             dict(way.save) | {"observables": OBSERVABLES, "cluster_distance": distance},
-            {"cluster_distance": f"  # a tenth of a token's length after the embedding layer, {told.length:.3g}"},
+            {"cluster_distance": f"  # a quarter of a token's length, about {told.length:.3g}"},
         ),
     )
 

@@ -159,7 +159,7 @@ def _told(name: str, result: Result) -> str:
 
 def _runs_off(result: Result) -> bool:
     start, end = np.asarray(result["length"])
-    return _string(result["status"]).startswith("not converged") and bool(end > RAN_OFF * start > 0.0)
+    return _string(result["status"]) != "converged" and bool(end > RAN_OFF * start > 0.0)
 
 
 def _ran_off(name: str, result: Result) -> str:
