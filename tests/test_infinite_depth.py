@@ -1,5 +1,7 @@
 """docs/infinite-depth.md on small models: every scenario of an import, the step refined, clusters in words."""
 
+import re
+
 import attndyn
 import numpy as np
 import pytest
@@ -73,4 +75,9 @@ def test_members_and_the_report_have_the_words(imported, tmp_path):
     assert table.columns["tokens"][0].startswith("the x4")
     assert all(word in table.columns["tokens"][0] for word in words)
     attndyn.report(file, tmp_path / "shared.html")
-    assert data_of((tmp_path / "shared.html").read_text(encoding="utf-8"))["strings"] == words
+    page = (tmp_path / "shared.html").read_text(encoding="utf-8")
+    assert data_of(page)["strings"] == words
+    together = re.search(r'<section id="together">.*?</section>', page, re.DOTALL)[0]
+    sizes = [int(size) for size in re.findall(r"<dt>(\d+) (?:tokens|alone)</dt>", together)]
+    assert sum(sizes) == len(words)
+    assert "cat" in together
