@@ -129,7 +129,12 @@ def test_the_page_on_sweeps_runs(tmp_path):
 @pytest.mark.slow
 def test_the_commands_of_the_readme_run(tmp_path, monkeypatch):
     """In this process: each would import everything anew in one of its own, which takes longer than what it does."""
+    from checkpoints import made, word_pieces  # takes a while: transformers
+
     monkeypatch.chdir(tmp_path)
+    model = tmp_path / "sentence-transformers" / "all-MiniLM-L6-v2"  # a folder comes before the hub
+    made("bert").save_pretrained(model)
+    word_pieces(model, "Alice was beginning to get very tired")
     ran = 0
     for block in blocks((ROOT / "README.md").read_text(encoding="utf-8")):
         if block.language == "toml" and block.name:
