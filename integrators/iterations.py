@@ -33,7 +33,7 @@ class Trace:
     tolerance : |g(x) - x| at which x counts as fixed, relative to the largest of |x| and `size`
     most      : evaluations of g                    measure : the norm in which quotients are measured
     spread    : the distance of x from consensus, all tokens at their mean
-    watch     : called with (k, x_k)                   blame : why x_k or its image is not finite, of (k, x_k, image)
+    watch     : called with (k, x_k)                   blame : why x_k or its image is no use, of (k, x_k, image)
     """
 
     g: Callable[[Array], Array]
@@ -43,7 +43,7 @@ class Trace:
     measure: Callable[[Array], float]
     spread: Callable[[Array], float]
     watch: Callable[[int, Array], None] = lambda k, x: None
-    blame: Callable[[int, Array, Array], str] = lambda k, x, image: f"iteration {k} is not finite"
+    blame: Callable[[int, Array, Array], str] = lambda k, x, image: f"iteration {k} is not finite, or far off"
     residuals: list[float] = field(default_factory=list)
     factors: list[float] = field(default_factory=list)
     spreads: list[float] = field(default_factory=list)

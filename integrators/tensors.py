@@ -31,9 +31,8 @@ class Tensors:
 
     def finite(self, state: Tensor) -> bool:
         """Whether no component is infinite or NaN, in any process."""
-        if self._add_up is None and bool(
-            torch.isfinite(state.sum())
-        ):  # one pass; but numbers may be finite, their sum not
+        # one pass; but numbers may be finite where their sum is not
+        if self._add_up is None and bool(torch.isfinite(state.sum())):
             return True
         wrong = (~torch.isfinite(state)).sum().to(torch.float64)
         return not bool(wrong if self._add_up is None else self._add_up(wrong))

@@ -137,7 +137,6 @@ class BlockField:
 
         injection : like x, added to the effect of the last part
         """
-        self.block.check_residual(residual)
         parts = self._parts(x, self._attend(t))
         whole = self.block.scheme.added and h == 1.0 and injection is None
         for part in parts:

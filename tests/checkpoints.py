@@ -11,6 +11,7 @@ from transformers.utils import logging
 
 logging.disable_progress_bar()
 
+TEXT = "the cat sat on the mat , and the dog sat on the cat ."
 WIDTH = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 48, "vocab_size": 64}
 ENCODER = WIDTH | {"max_position_embeddings": 40, "num_hidden_layers": 3}
 GPT2 = {"n_embd": 32, "n_head": 4, "n_positions": 40, "vocab_size": 64, "bos_token_id": None, "eos_token_id": None}

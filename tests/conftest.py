@@ -1,4 +1,4 @@
-"""What the oracle tests share: the tokens that the oracles are stated for, and a solver much finer than they are."""
+"""What tests share: the tokens that the oracles are stated for, a solver much finer than they are, imported models."""
 
 import gc
 import os
@@ -47,3 +47,24 @@ def reach():
     Landing on the depths, by dop853 at rtol 1e-11 unless told otherwise; the run must finish.
     """
     return _reach
+
+
+@pytest.fixture(scope="session")
+def imported(tmp_path_factory):
+    """family -> the folder of an imported model of `checkpoints.MAKES`, small and random, with the text given there."""
+    pytest.importorskip("torch", reason="the models are PyTorch's: pip install torch")
+    pytest.importorskip("transformers", reason='the models are made by transformers: pip install "attndyn[models]"')
+    import attndyn
+    import checkpoints
+
+    kept = {}
+
+    def get(family):
+        if family not in kept:
+            place = tmp_path_factory.mktemp(family)
+            checkpoints.made(family).save_pretrained(place / "model")
+            checkpoints.word_pieces(place / "model", checkpoints.TEXT)
+            kept[family] = attndyn.import_model(place / "model", checkpoints.TEXT, out=place / "out").folder
+        return kept[family]
+
+    return get

@@ -51,7 +51,7 @@ def test_what_is_wrong_is_refused_in_a_sentence(bases, kind):
     check(kind, SHORT[kind], bases)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("kind", LONG)
 def test_what_is_wrong_is_refused_in_a_sentence_in_the_long_run(bases, kind):

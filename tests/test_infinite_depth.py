@@ -8,28 +8,7 @@ import pytest
 from attndyn.data.importers.importing import SCENARIOS
 from report_pages import data_of
 
-TEXT = "the cat sat on the mat , and the dog sat on the cat ."
 STUDIES = {"depth-limit.toml": {"limit.layers": [3, 6]}, "fixed-point.toml": {"limit.most": 5, "limit.starts": 1}}
-
-
-@pytest.fixture(scope="module")
-def imported(tmp_path_factory):
-    """family -> the folder of a small random model of this family with the text."""
-    pytest.importorskip("torch", reason="the models are PyTorch's: pip install torch")
-    pytest.importorskip("transformers", reason='the models are made by transformers: pip install "attndyn[models]"')
-    import checkpoints
-
-    kept = {}
-
-    def get(family):
-        if family not in kept:
-            place = tmp_path_factory.mktemp(family)
-            checkpoints.made(family).save_pretrained(place / "model")
-            checkpoints.word_pieces(place / "model", TEXT)
-            kept[family] = attndyn.import_model(place / "model", TEXT, out=place / "out").folder
-        return kept[family]
-
-    return get
 
 
 @pytest.mark.parametrize("family", ["bert", pytest.param("llama", marks=pytest.mark.slow)])
@@ -69,6 +48,8 @@ def test_the_error_against_the_flow_falls_like_the_step(imported, family, file):
 def test_members_and_the_report_have_the_words(imported, tmp_path):
     file = tmp_path / "shared.h5"
     attndyn.run(imported("bert") / "shared.toml", out=file, backend="torch").close()
+    from checkpoints import TEXT
+
     words = ["[CLS]", *TEXT.split(), "[SEP]"]
     (table,) = attndyn.analyze(file, ["members"], cluster_distance=1e3).tables.values()
     assert table.columns["size"].tolist() == [len(words)]

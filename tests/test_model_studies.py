@@ -9,29 +9,8 @@ from attndyn.data.analysis.members import groups, told
 from attndyn.data.analysis.rendering import as_csv, as_text
 from attndyn.scenarios.mistakes import ScenarioError
 
-TEXT = "the cat sat on the mat , and the dog sat on the cat ."
 FINE = [12, 24, 48, 96]
 ONE_LAYER = {"depth.weights": "shared", "depth.layer": 1}
-
-
-@pytest.fixture(scope="module")
-def imported(tmp_path_factory):
-    """name -> the folder of an imported model with 3 layers, of 32 dimensions, on 17 tokens."""
-    pytest.importorskip("torch", reason="the models are PyTorch's: pip install torch")
-    pytest.importorskip("transformers", reason='the models are made by transformers: pip install "attndyn[models]"')
-    import checkpoints
-
-    kept = {}
-
-    def get(name):
-        if name not in kept:
-            folder = tmp_path_factory.mktemp(name)
-            checkpoints.made(name).save_pretrained(folder / "checkpoint")
-            checkpoints.word_pieces(folder / "checkpoint", TEXT)
-            kept[name] = attndyn.import_model(folder / "checkpoint", TEXT, out=folder / "out").folder
-        return kept[name]
-
-    return get
 
 
 @pytest.fixture(scope="module")
