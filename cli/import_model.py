@@ -19,6 +19,12 @@ def import_model(
     ids: Annotated[
         str | None, typer.Option(metavar="N,N,...", help="The tokens by their numbers, instead of a text.")
     ] = None,
+    token: Annotated[
+        str | None, typer.Option(metavar="TOKEN", help="Of a study of one changed word: the token that is replaced,")
+    ] = None,
+    by: Annotated[
+        list[str] | None, typer.Option(metavar="WORD", help="and what takes its place; may be given more than once.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="By default the model's name, here.")] = None,
     dtype: Annotated[str, typer.Option(help="float64 or float32, in which the scenarios run.")] = "float64",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a folder that an import wrote.")] = False,
@@ -29,6 +35,7 @@ def import_model(
     Example: attndyn import-model sentence-transformers/all-MiniLM-L6-v2 --text "Alice was beginning to get very tired"
     """
     from ..data.importers import import_model as imported
+    from ..data.importers.wording import ONE_WORD
 
     if sum(given is not None for given in (text, text_file, ids)) != 1:
         raise InvalidInput("give one of --text, --text-file and --ids")
@@ -36,6 +43,8 @@ def import_model(
         name,
         _text_of(text_file) if text_file is not None else text,
         ids=None if ids is None else _numbers(ids),
+        token=token,
+        by=by or (),
         out=out,
         dtype=dtype,
         overwrite=overwrite,
@@ -47,6 +56,8 @@ def import_model(
             f"{found.tokens} tokens, {found.size / 1e6:.1f} MB"
         )
         print(f"next: attndyn run {shlex.quote(str(found.scenario))}")
+        if token is not None:
+            print(f"      attndyn limit {shlex.quote(str(found.folder / ONE_WORD))}")
 
 
 def _text_of(path: Path) -> str:

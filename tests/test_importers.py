@@ -14,7 +14,9 @@ import pytest
 from attndyn.cli import main
 from attndyn.data.importers.importing import WRITTEN
 from attndyn.errors import AttndynError, InvalidInput
+from attndyn.particles.backends import Engine
 from attndyn.scenarios.build import build
+from attndyn.scenarios.limits.changes import changed, swaps
 
 IDS = [2, 11, 4, 37, 63, 11, 0, 8, 25, 3]
 PRECISIONS = {"float64": 1e-10, "float32": 1e-4}
@@ -328,6 +330,12 @@ def test_a_checkpoint_that_is_wrong_is_refused_in_one_line(checkpoint, tmp_path,
         ({}, "either a text or ids"),
         ({"text": "the", "dtype": "float16"}, "dtype must be one of float64, float32; got 'float16'"),
         ({"text": "the", "out": "no/where"}, "there is no folder"),
+        ({"text": "the cat", "token": "cat"}, "token and by belong together"),
+        ({"text": "the cat", "by": ["cat"]}, "token and by belong together"),
+        ({"text": "the cat", "token": "dog", "by": ["cat"]}, "token must be one of the text's; 'dog' is none of"),
+        ({"text": "the cat", "token": "the", "by": ["cow"]}, "single tokens of the model's vocabulary; 'cow' is none"),
+        ({"text": "the cat", "token": "the", "by": ["dog", "dog"]}, "'dog' is named twice"),
+        ({"text": "the cat", "token": "the", "by": ["the"]}, "'the' is what is there already"),
     ],
 )
 def test_what_is_given_is_checked(saved, tmp_path, monkeypatch, given, message):
@@ -386,6 +394,9 @@ def test_the_command(checkpoint, tmp_path, monkeypatch, capsys):
     with attndyn.open("scenario.h5") as trajectory:
         assert len(trajectory) == 4
     assert main(["import-model", str(folder), "--ids", "1,2,3", "--overwrite", "--quiet"]) == 0
+    command = ["import-model", str(folder), "--text-file", "text.txt", "--token", "cat", "--by", "dog", "--by", "and"]
+    assert main([*command, "--overwrite"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "      attndyn limit gpt2/one-word.toml"
     assert main(["import-model", str(folder), "--ids", "1,x"]) == 2
     assert main(["import-model", str(folder), "--text-file", "no.txt"]) == 2
     assert main(["import-model", str(folder)]) == 2
@@ -396,6 +407,35 @@ def test_the_command(checkpoint, tmp_path, monkeypatch, capsys):
         "attndyn: --text-file: no.txt cannot be read: No such file or directory",
         "attndyn: give one of --text, --text-file and --ids",
     ]
+
+
+@pytest.mark.parametrize("name", ["bert", "albert", "gpt2", "llama"])
+def test_a_word_takes_the_place_of_another_as_in_the_other_text(saved, tmp_path, name):
+    folder = saved(name)[1]
+    found = attndyn.import_model(folder, TEXT, token="sat", by=["dog", "and"], out=tmp_path / "out").folder
+    texts = [TEXT, TEXT.replace("sat", "dog", 1), TEXT.replace("sat", "and", 1)]
+    here, *others = (
+        np.load(attndyn.import_model(folder, text, out=tmp_path / f"text{k}").folder / "model.npz")["positions"]
+        for k, text in enumerate(texts)
+    )
+    chosen = attndyn.load(found / "one-word.toml")
+    plan = build(chosen)
+    assert [swap.name for swap in swaps(chosen.limit, plan)] == ["sat by dog", "sat by and"]
+    np.testing.assert_array_equal(plan.ensemble.positions[0], here)
+    for number, other in enumerate(others):
+        np.testing.assert_array_equal(changed(chosen, plan, number, Engine()).positions[0], other)
+
+
+def test_a_word_keeps_the_space_before_it(checkpoint, tmp_path):
+    folder = checkpoint("gpt2")
+    configured(folder, vocab_size=300)
+    rewritten(folder, lambda tensors: tensors.update({"wte.weight": np.random.default_rng(0).random((300, 32))}))
+    small().bytes_pairs(folder, ["Ġa", "Ġb", "Ġc"])
+    found = attndyn.import_model(folder, "a b", token="b", by=["c", "a", "x"], out=tmp_path / "out").folder
+    with np.load(found / "model.npz") as arrays:
+        assert arrays["tokens"].tolist() == ["a", " b"]
+        assert arrays["word_tokens"].tolist() == [" c", " a", "x"]
+    assert main(["limit", str(found / "one-word.toml"), "--quiet", "--out", str(tmp_path / "one.h5")]) == 0
 
 
 def strings_of(folder, text, out):

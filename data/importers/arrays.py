@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from .model import Array, Model
+from .replacing import Replaced
 from .tensors import Tensors
 from .tokenising import Tokenised
 
@@ -16,10 +17,15 @@ FILE = "model.npz"
 THE_FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # that zip files know: the same checkpoint and text give the same bytes
 
 
-def write_arrays(path: Path, model: Model, tensors: Tensors, tokens: Tokenised, positions: Array) -> None:
+def write_arrays(
+    path: Path, model: Model, tensors: Tensors, tokens: Tokenised, positions: Array, words: Replaced | None = None
+) -> None:
     """Write tokens, stacks and readout of a model, in the precision of its tensors, not compressed."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for name, array in _small(model, tensors, tokens, positions).items():
+        small = dict(_small(model, tensors, tokens, positions))
+        if words is not None:
+            small |= {"words": words.embeddings, "word_tokens": np.array(words.strings)}
+        for name, array in small.items():
             _write(archive, name, array.dtype, array.shape, [array])
         for key, part in model.stack[0].items():
             layers = [layer[key] for layer in model.stack]

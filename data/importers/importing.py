@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,10 @@ from .config import read_config
 from .families import family_of
 from .folder import check_out, whole_folder
 from .model import Array, Ids, Model
+from .replacing import Replaced, replaced
 from .tensors import Tensors, open_tensors
 from .tokenising import Tokenised, numbered, tokenised
-from .wording import Told, scenario, ways
+from .wording import ONE_WORD, Told, one_word, scenario, ways
 
 DTYPES = ("float64", "float32")
 TITLE = 48  # letters of the text in a title
@@ -25,7 +26,7 @@ SCENARIOS = (
     "scenario.toml", "shared.toml", "cycled.toml", "interpolated.toml",
     "flow.toml", "depth-limit.toml", "fixed-point.toml",
 )  # fmt: skip
-WRITTEN = {FILE, *SCENARIOS}
+WRITTEN = {FILE, *SCENARIOS, ONE_WORD}
 Say = Callable[[str], None]
 
 
@@ -54,6 +55,8 @@ def import_model(
     text: str | None = None,
     *,
     ids: Sequence[int] | None = None,
+    token: str | None = None,
+    by: Sequence[str] = (),
     out: str | Path | None = None,
     dtype: str = "float64",
     overwrite: bool = False,
@@ -65,6 +68,8 @@ def import_model(
                 Face hub
     text      : divided into tokens by the model's own tokenizer; or
     ids       : the tokens by their numbers
+    token, by : of a study of one changed word, one-word.toml: a token of the text, and single tokens of the vocabulary
+                that take its place, one after the other
     out       : the folder to write, whole or not at all; by default the model's name, here
     dtype     : of the runs, "float64" or "float32"; the arrays keep the checkpoint's precision
     overwrite : whether a folder that an import wrote is replaced
@@ -77,6 +82,10 @@ def import_model(
     """
     if (text is None) == (ids is None):
         raise InvalidInput("give either a text or ids, and not both")
+    if (token is None) != (not by):
+        raise InvalidInput("token and by belong together: a token of the text, and what takes its place")
+    if isinstance(by, str):
+        raise InvalidInput(f"by must be a list of words; got {by!r}")
     if dtype not in DTYPES:
         raise InvalidInput(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}")
     folder, called = folder_of(name, lambda place: family_of(read_config(place)))
@@ -95,13 +104,14 @@ def import_model(
     else:
         tokens = tokenised(folder, text)
     _check_tokens(model, tokens)
-    positions = _embedded(model, tensors, tokens)
+    positions = _embedded(model, tensors, tokens.ids, tokens.types)
+    words = None if token is None else _placed(model, tensors, tokens, replaced(folder, tokens, token, by))
     checksum = tensors.checksum()
     say(f"read {model.family} {called}: {len(tensors.files)} file(s) of {tensors.size / 1e6:.1f} MB, sha256 {checksum}")
     told = Told(called, _beginning(text), checksum[:12], dtype, _length(model, tensors, positions))
     with whole_folder(target) as new:
-        write_arrays(new / FILE, model, tensors, tokens, positions)
-        for file, way in ways(model).items():
+        write_arrays(new / FILE, model, tensors, tokens, positions, words)
+        for file, way in (ways(model) | ({} if words is None else one_word(model, tokens, words))).items():
             (new / file).write_text(scenario(model, told, way), encoding="utf-8")
         size = (new / FILE).stat().st_size
     return Imported(
@@ -129,13 +139,22 @@ def _check_tokens(model: Model, tokens: Tokenised) -> None:
             )
 
 
-def _embedded(model: Model, tensors: Tensors, tokens: Tokenised) -> Array:
+def _placed(model: Model, tensors: Tensors, tokens: Tokenised, words: Replaced) -> Replaced:
+    """What takes a token's place, with the output of the embedding layer there."""
+    for number in words.ids:
+        if number >= model.vocabulary:
+            raise InvalidInput(f"by: token number {number} is beyond the vocabulary of {model.vocabulary}")
+    rows = [_embedded(model, tensors, ids, tokens.types)[words.place] for ids in words.texts(tokens.ids)]
+    return replace(words, embeddings=np.array(rows))
+
+
+def _embedded(model: Model, tensors: Tensors, ids: Ids, types: Ids) -> Array:
     """The output of the embedding layer in float64, (tokens, dimension)."""
 
     def read(table: str, rows: Ids | slice | None = None) -> Array:
         return model.tables[table].read(tensors, rows).astype(np.float64)
 
-    return np.ascontiguousarray(model.embed(read, tokens.ids, tokens.types))
+    return np.ascontiguousarray(model.embed(read, ids, types))
 
 
 def _length(model: Model, tensors: Tensors, positions: Array) -> float:

@@ -17,6 +17,7 @@ from .quiet import quietly
 
 TOKENIZER = "tokenizer.json"
 LONGEST = 64  # letters that are kept of a token
+BLANKS = " \u0120\u2581"  # as tokenizers write the space before a word
 BYTE = re.compile("<0x([0-9A-F]{2})>")  # how vocabularies of SentencePiece write a byte
 
 
@@ -63,6 +64,15 @@ def numbered(folder: Path, ids: Sequence[int]) -> Tokenised:
             token = tokenizer.id_to_token(number) if number < 1 << 32 else None
             strings[place] = strings[place] if token is None else legible(token)
     return Tokenised(numbers, np.zeros_like(numbers), strings)
+
+
+def vocabulary(folder: Path) -> dict[str, int]:
+    """The number of each token of the model's vocabulary by what it stands for; of equal ones the first."""
+    tokenizer = _blamed(folder, lambda: _tokenizer(folder))
+    legible, found = _legible(tokenizer if hasattr(tokenizer, "to_str") else None), {}
+    for token, number in sorted(_blamed(folder, tokenizer.get_vocab).items(), key=lambda each: each[1]):
+        found.setdefault(legible(token), number)
+    return found
 
 
 def _tokenizer(folder: Path) -> Any:

@@ -11,12 +11,15 @@ import numpy as np
 
 from .arrays import FILE, readout_name
 from .model import Model
+from .replacing import Replaced
+from .tokenising import BLANKS, Tokenised
 
 OBSERVABLES = ["clusters", "mean_cosine", "attention_entropy", "effective_rank"]
 DEEPER = 10  # times the depth of the model, where a scenario goes on beyond it
 FINE = 16  # steps of a layer, where it is divided
 THINNER = [2**k for k in range(7)]  # the same, where steps go to 0
 TOLERANCE = 1e-8  # of the flow that they are compared with: errors of these steps are far larger
+ONE_WORD = "one-word.toml"
 ATTENTION = ("query", "key", "value", "output", "query_bias", "key_bias", "value_bias", "output_bias")
 NORMALISER = ("gain", "bias")
 FORMULAS = {"add-norm": "n(x + B(x))", "pre": "x + B(n(x))"}
@@ -56,6 +59,10 @@ One sees whether the residual falls, and whether the two starts come to the same
 come to rest, others never do; another one is --set depth.layer=K, K from 0 to {last}."""
 NO_FIXED_POINT = """
 A layer of this norm adds to its tokens and need not have a fixed point: one sees whether the residual falls at all."""
+CHANGED = """
+attndyn limit one-word.toml: the text once more with {word} in the place of {token}, at the same position. One sees by
+how much every token is off, over depth: whether the change of one word dies out, stays with it or takes hold of the
+others."""
 GROWING = """
 Tokens of this norm grow as they go: their directions, mean_cosine, tell more than their distances."""
 
@@ -141,6 +148,25 @@ def ways(model: Model) -> dict[str, Way]:
             },
         ),
     }
+
+
+def one_word(model: Model, tokens: Tokenised, words: Replaced) -> dict[str, Way]:
+    """The study of one changed word, by the name of its file."""
+    token, others = tokens.strings[words.place].strip(BLANKS), [text.strip(BLANKS) for text in words.strings]
+    way = Way(
+        f"{token} replaced",
+        CHANGED.format(token=token, word=" or ".join(others)),
+        {"weights": "independent", "layers": model.layers, "step": 1.0},
+        limit={
+            "kind": "perturbation",
+            "change": "swap",
+            "token": words.place,
+            "by": words.strings,
+            "rows": _array("words"),
+            "row_strings": _array("word_tokens"),
+        },
+    )
+    return {ONE_WORD: way}
 
 
 def scenario(model: Model, told: Told, way: Way) -> str:

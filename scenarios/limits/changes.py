@@ -49,10 +49,16 @@ def swaps(keys: PerturbationKeys, plan: Plan) -> list[Swap]:
     number = _number("limit.token", keys.token, len(here), plan.strings)
     source, strings = here, plan.strings
     if keys.rows is not None:
-        given, strings = plan.scenario.files.array(keys.rows.file, keys.rows.array), None
+        given = plan.scenario.files.array(keys.rows.file, keys.rows.array)
         if given.ndim != 2 or given.shape[1] != here.shape[1] or not np.isfinite(given).all():
             raise InvalidInput(f"limit.rows: must hold (rows, {here.shape[1]}) finite numbers; got {given.shape}")
-        source = np.asarray(plan.ensemble.space.retract(given.astype(np.float64)))
+        source, strings = np.asarray(plan.ensemble.space.retract(given.astype(np.float64))), None
+        if keys.row_strings is not None:
+            strings = plan.scenario.files.strings(keys.row_strings.file, keys.row_strings.array)
+            if len(strings) != len(source):
+                raise InvalidInput(
+                    f"limit.row_strings: must hold a text for each of {len(source)} rows; got {len(strings)}"
+                )
     found: list[Swap] = []
     for one in keys.by:
         row = _number("limit.by", one, len(source), strings)

@@ -137,6 +137,9 @@ class PerturbationKeys(Section):
     rows: ArrayFile | None = Field(
         default=None, description="swap: an array (rows, dimension) whose rows the numbers of `by` then mean."
     )
+    row_strings: ArrayFile | None = Field(
+        default=None, description="swap: the texts of these rows, by which `by` can name them; needs `rows`."
+    )
     size: float | None = Field(
         default=None,
         gt=0,

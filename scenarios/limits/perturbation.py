@@ -37,7 +37,14 @@ from .spreading import spreading
 Array = NDArray[np.float64]
 ORIGINAL = "original"
 RANDOM = ("noise", "subsample")
-BELONGS = {"token": ("swap",), "by": ("swap",), "rows": ("swap",), "size": ("noise", "adversarial"), "keep": RANDOM[1:]}
+BELONGS = {
+    "token": ("swap",),
+    "by": ("swap",),
+    "rows": ("swap",),
+    "row_strings": ("swap",),
+    "size": ("noise", "adversarial"),
+    "keep": RANDOM[1:],
+}
 
 
 def wrong(scenario: Scenario) -> Iterator[tuple[str, str]]:
@@ -55,6 +62,8 @@ def wrong(scenario: Scenario) -> Iterator[tuple[str, str]]:
             yield f"limit.{name}", f'belongs to change = "{changes[0]}"; got "{keys.change}"'
     if keys.samples > 1 and keys.change not in RANDOM:
         yield "limit.samples", f'is for random changes; got {keys.samples} with change = "{keys.change}"'
+    if keys.row_strings is not None and keys.rows is None:
+        yield "limit.row_strings", "belongs to limit.rows, which is missing"
     if keys.change == "swap" and (keys.token is None or keys.by is None):
         yield "limit.token" if keys.token is None else "limit.by", 'missing; change = "swap" needs it'
     elif keys.depths is not None and max(keys.depths) > depth.end * (1.0 + 1e-12):
