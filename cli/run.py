@@ -101,13 +101,15 @@ def resume(
 
     Example: attndyn resume clusters.h5
     """
+    from ..scenarios.processes import launched
     from ..scenarios.resume import depth_of
     from ..scenarios.resume import resume as go_on
 
-    with nullcontext() if quiet or as_json else _bar(depth_of(file)) as bar:
+    silent = (launched() or (0, 1))[0] > 0
+    with nullcontext() if quiet or as_json or silent else _bar(depth_of(file)) as bar:
         trajectory = go_on(file, threads=threads, walltime=seconds(walltime), progress=bar)
     with trajectory:
-        _report(trajectory, quiet, as_json)
+        _report(trajectory, quiet or silent, as_json and not silent)
 
 
 def _bar(depth: float) -> Bar:

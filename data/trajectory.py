@@ -6,7 +6,7 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -27,7 +27,6 @@ from .target import check_folder, check_space, check_target, put_in_place
 from .texts import checked_observables, outcome_of, texts_of
 
 LOG = logger_of(__name__)
-State = tuple[Mapping[str, Any], Mapping[str, NDArray[Any]]]  # numbers and texts, and arrays
 
 EVERY = 5.0  # seconds between two notes of where a run stands
 
@@ -184,16 +183,17 @@ class TrajectoryWriter:
             self._file.flush()
         self._merges += 1
 
-    def keep(self, state: Callable[[], State], now: bool = False) -> None:
-        """Note where the run stands, every few seconds or `now`: from there it can go on when it is killed.
+    def due(self) -> bool:
+        """Whether EVERY seconds have gone since it was noted where the run stands."""
+        return time.monotonic() - self._kept_at >= EVERY
 
-        state : gives numbers and texts, and arrays. With them go the frames that are in memory.
+    def keep(self, record: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Note where the run stands: from there it can go on when it is killed.
+
+        record : numbers and texts     arrays : of its state; with them go the frames that are in memory
 
         Raises TrajectoryError when the file cannot be written.
         """
-        if not now and time.monotonic() - self._kept_at < EVERY:
-            return
-        record, arrays = state()
         tail = {name: buffer[: self._buffered] for name, buffer in zip(self._names, self._buffers, strict=True)}
         check_space(self.partial, 2 * self._file[layout.CHECKPOINT].shape[1])
         with guard(self.partial, "the file", "cannot be written"):

@@ -78,10 +78,8 @@ def checkpoint_of(run: Any) -> Checkpoint:
     return Checkpoint(record, arrays)
 
 
-def check(checkpoint: Checkpoint, shape: tuple[int, ...], processes: int) -> None:
+def check(checkpoint: Checkpoint, shape: tuple[int, ...]) -> None:
     """Raise InvalidInput unless a run of tokens of this shape (replicas, tokens, dimension) may go on from here."""
     state = checkpoint.arrays["state"]
-    if processes > 1:
-        raise InvalidInput(f"a run goes on from a checkpoint in one process; got processes = {processes}")
     if state.shape[0] != shape[0] or state.shape[2] != shape[2]:
         raise InvalidInput(f"the checkpoint has a state of the shape {state.shape}, the ensemble {shape}")

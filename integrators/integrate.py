@@ -230,7 +230,7 @@ class _Run:
 
     def go_on_from(self, checkpoint: Checkpoint) -> None:
         """Stand where the run that was interrupted stood. Raises InvalidInput for a checkpoint of another run."""
-        check(checkpoint, self.merging.ensemble.positions.shape, self.course.engine.processes)
+        check(checkpoint, self.merging.ensemble.positions.shape)
         record, arrays = checkpoint.record, checkpoint.arrays
         self.merging.go_on(record, arrays)
         self.course = replace(self.course, engine=replace(self.course.engine, sums=record["sums"]))

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,40 +27,20 @@ from .gates import Gate
 from .masks import MASKS, as_mask
 from .multipliers import Multipliers
 from .normalisations import NORMALISATIONS, Hardmax, Unnormalised, as_normalisation
+from .normalisers import checked_numbers
 from .priors import as_prior
+from .projections import Projections
 from .scores import SCORES, Metric, as_score
 from .space import Space
 
 Array = NDArray[np.floating]
 Matrix = float | NDArray[np.floating]
 
-__all__ = ["MASKS", "NORMALISATIONS", "SCORES", "Attention", "Projections", "as_positions"]
+__all__ = ["MASKS", "NORMALISATIONS", "SCORES", "Attention", "as_positions"]
 # what the fastest kernels of all backends are for
 _PLAIN = {"score": ("dot", "scaled-dot"), "normalisation": ("softmax", "none")}
 _PLAIN_MASKS = ("none", "causal", "without-self")
 _TENSOR_TYPES = {"torch.float64": np.float64, "torch.float32": np.float32}
-
-
-class Projections(NamedTuple):
-    """The matrices of a law for one dimension; None stands for the identity or for no bias.
-
-    query, key : (heads, head_dimension, dimension)     query_bias, key_bias : (heads, head_dimension)
-    value      : (heads, value_dimension, dimension)    value_bias           : (heads, value_dimension)
-    output     : (dimension, heads * value_dimension)   output_bias          : (dimension,)
-    Where query and key are None, scores are beta score_scale <x_i, x_j> and there are no biases of theirs; where
-    value is None, V = value_scale * identity, without bias.
-    """
-
-    query: Array | None
-    key: Array | None
-    value: Array | None
-    output: Array | None
-    query_bias: Array | None
-    key_bias: Array | None
-    value_bias: Array | None
-    output_bias: Array | None
-    value_scale: float
-    score_scale: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,11 +96,11 @@ class Attention:
             if name != "output" and np.isscalar(matrix):
                 object.__setattr__(self, name, _checked_number(name, matrix))
             elif matrix is not None:
-                object.__setattr__(self, name, _checked_array(name, matrix, axes=2))
+                object.__setattr__(self, name, checked_numbers(name, matrix, axes=2))
         for name in ("query_bias", "key_bias", "value_bias", "output_bias"):
             bias = getattr(self, name)
             if bias is not None:
-                object.__setattr__(self, name, _checked_array(name, bias, axes=1))
+                object.__setattr__(self, name, checked_numbers(name, bias, axes=1))
 
     def _put_together(self) -> None:
         """Replace the names of parts by the parts, and check those that belong together."""
@@ -155,7 +135,7 @@ class Attention:
         if parts["normalisation"].name == "sinkhorn" and parts["prior"] is not None and not parts["prior"].symmetric:
             raise InvalidInput("sinkhorn needs a symmetric prior, for its columns have a sum as well")
         if isinstance(self.rotary, np.ndarray | list):
-            parts["rotary"] = _checked_array("rotary", self.rotary, axes=1)
+            parts["rotary"] = checked_numbers("rotary", self.rotary, axes=1)
         elif self.rotary is not None and not (_checked_number("rotary", self.rotary) > 1.0):
             raise InvalidInput(f"rotary must be a base above 1, or a list of angles; got {self.rotary!r}")
         if isinstance(parts["score"], Metric) and not (_is_one(self.query) and _is_one(self.key)):
@@ -234,12 +214,10 @@ class Attention:
                     f"and {keys.shape[0] * keys.shape[1]}"
                 )
         rows = dimension if queries is None else queries.shape[0] * queries.shape[1]
-        query_bias = self._bias("query_bias", rows)
+        query_factor = 1.0
         if self.score.name == "scaled-dot":
-            factor = 1.0 / np.sqrt(rows // self.heads)
-            score_scale = score_scale * factor if queries is None else 1.0
-            queries = None if queries is None else factor * queries
-            query_bias = None if query_bias is None else factor * query_bias
+            factor = 1.0 / float(np.sqrt(rows // self.heads))
+            query_factor, score_scale = (1.0, score_scale * factor) if queries is None else (factor, 1.0)
         width = dimension if value is None else value.shape[0] * value.shape[1]
         if self.output is None and width != dimension:
             raise InvalidInput(f"value must have {dimension} rows when there is no output matrix; it has {width}")
@@ -259,10 +237,11 @@ class Attention:
             keys,
             value,
             self.output,
-            query_bias,
+            self._bias("query_bias", rows),
             self._bias("key_bias", rows),
             self._bias("value_bias", width),
             self._bias("output_bias", dimension, split=False),
+            query_factor,
             value_scale,
             score_scale,
         )
@@ -376,12 +355,3 @@ def _checked_number(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not np.isfinite(value):
         raise InvalidInput(f"{name} must be a finite number; got {value!r}")
     return float(value)
-
-
-def _checked_array(name: str, value: ArrayLike, axes: int) -> Array:
-    array = np.asarray(value, dtype=np.float64)
-    if array.ndim != axes or 0 in array.shape:
-        raise InvalidInput(f"{name} must have {axes} axes, none of them empty; got the shape {array.shape}")
-    if not np.isfinite(array).all():
-        raise InvalidInput(f"{name} must be finite; it holds NaN or infinite values")
-    return array

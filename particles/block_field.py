@@ -185,7 +185,10 @@ class BlockField:
     def _added(self, part: Part, x: Any) -> Any:
         """n(x + B(x)) of one part."""
         with self._precisely():
-            return part.normalise(x + part.map(x))
+            effect = part.map(x)
+            if isinstance(part.normalise, CompiledNormaliser):
+                return part.normalise.of_sum(x, effect)
+            return part.normalise(x + effect)
 
     def _parts(self, x: Any, attend: Attend) -> list[Part]:
         normalise, feed = self._maps_for(x)

@@ -137,8 +137,8 @@ def like(x: Any, numbers: float | Array) -> Any:
 
 
 def checked_numbers(name: str, value: Any, axes: int) -> Array:
-    """The value as a float64 array with so many axes. Raises InvalidInput otherwise, or where one is not finite."""
-    array = np.asarray(value, dtype=np.float64)
+    """A float64 array of its own with so many axes. Raises InvalidInput otherwise, or where one is not finite."""
+    array = np.array(value, dtype=np.float64)
     if array.ndim != axes or 0 in array.shape:
         raise InvalidInput(f"{name} must have {axes} axes, none of them empty; got the shape {array.shape}")
     if not np.isfinite(array).all():

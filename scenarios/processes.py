@@ -13,16 +13,29 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidInput, MissingExtra
+from ..integrators.checkpoint import Checkpoint
+from ..interrupts import Call, noted
 from ..particles.backends import Engine
 from .build import Plan
 from .schema import Scenario
+from .watch import Watch
 
 PATIENCE = timedelta(days=7)  # how long a process waits for another, which may be measuring
+
+
+@dataclass(frozen=True)
+class Member:
+    """A process of the group: its number, 0 for the first; its engine; and what Ctrl-C in it sets."""
+
+    rank: int
+    engine: Engine
+    called: Call
 
 
 def launched() -> tuple[int, int] | None:
@@ -45,8 +58,10 @@ def check_divisible(plan: Plan, processes: int) -> None:
 
 
 @contextlib.contextmanager
-def ring(scenario: Scenario, engine: Engine) -> Iterator[tuple[int, Engine]]:
-    """The process group of engine.processes processes while it is needed: this one's rank in it, and its engine.
+def ring(scenario: Scenario, engine: Engine, source: Path | None = None) -> Iterator[Member]:
+    """The process group of engine.processes processes while it is needed: this one's place in it.
+
+    source : the file of a run that is gone on with; what it says is read by all before they meet here
 
     Raises InvalidInput where torchrun has started another number of processes, MissingExtra without torch.
     """
@@ -56,19 +71,23 @@ def ring(scenario: Scenario, engine: Engine) -> Iterator[tuple[int, Engine]]:
         if engine.processes not in (1, size):
             raise InvalidInput(f"processes: torchrun has started {size}; got {engine.processes}")
         with member(replace(engine, processes=size), rank, "env://") as own:
-            yield rank, own
+            if source is not None:
+                meet()
+            yield own
             meet()  # from here on every process may read what the first has written
         return
     with (
         tempfile.TemporaryDirectory(prefix="attndyn-") as folder,
-        _peers(scenario, engine, folder),
+        _peers(scenario, engine, folder, source),
         member(engine, 0, f"file://{folder}/meeting") as own,
     ):
-        yield 0, own
+        if source is not None:
+            meet()
+        yield own
 
 
 @contextlib.contextmanager
-def _peers(scenario: Scenario, engine: Engine, folder: str) -> Iterator[None]:
+def _peers(scenario: Scenario, engine: Engine, folder: str, source: Path | None) -> Iterator[None]:
     """The other processes, from their start to their end; should this one fail, they are ended."""
     peers = []
     try:
@@ -78,6 +97,7 @@ def _peers(scenario: Scenario, engine: Engine, folder: str) -> Iterator[None]:
                 "name": scenario.name,
                 "folder": str(scenario.folder.resolve()),
                 "engine": asdict(engine),
+                "source": None if source is None else str(source.resolve()),
                 "rank": rank,
                 "meeting": f"file://{folder}/meeting",
             }
@@ -97,8 +117,8 @@ def _peers(scenario: Scenario, engine: Engine, folder: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def member(engine: Engine, rank: int, meeting: str) -> Iterator[Engine]:
-    """This process as one of the group, with its share of the cores, and Ctrl-C heard by all of it at once.
+def member(engine: Engine, rank: int, meeting: str) -> Iterator[Member]:
+    """This process as one of the group, with its share of the cores; Ctrl-C is noted, and `watched` tells the others.
 
     meeting : where the processes find each other, as torch.distributed has it: "env://" or "file://..."
 
@@ -109,12 +129,12 @@ def member(engine: Engine, rank: int, meeting: str) -> Iterator[Engine]:
         import torch.distributed as dist
     except ImportError:
         raise MissingExtra('processes need PyTorch: pip install "attndyn[torch]"') from None
-    from ..particles.backends.tensor.ring import listening, together
+    from ..particles.backends.tensor.ring import together
 
     on_gpu, threads = engine.device != "cpu", torch.get_num_threads()
     if meeting.startswith("file:"):  # on one machine, whose name need not resolve to anything
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
-    transport = "nccl" if on_gpu else "gloo"
+    transport = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
     with together():
         dist.init_process_group(
             transport, init_method=meeting, rank=rank, world_size=engine.processes, timeout=PATIENCE
@@ -125,8 +145,8 @@ def member(engine: Engine, rank: int, meeting: str) -> Iterator[Engine]:
             engine = replace(engine, device=f"cuda:{number}")
         else:
             torch.set_num_threads(max(1, threads // engine.processes))
-        with listening():
-            yield engine
+        with noted() as called:
+            yield Member(rank, engine, called)
     finally:
         torch.set_num_threads(threads)
         dist.destroy_process_group()
@@ -137,6 +157,33 @@ def meet() -> None:
     import torch.distributed as dist
 
     dist.barrier()
+
+
+def watched(called: Call, own: Watch | None) -> Callable[[Callable[[], Checkpoint]], str | None]:
+    """What is called after every step in all processes: as `Watch`, whose state is gathered from all.
+
+    called : of this process; Ctrl-C in any ends the run of all, with the same step
+    own    : of the first process, which alone decides the rest, and writes; None in others
+    """
+    import torch
+    import torch.distributed as dist
+
+    from ..particles.backends.tensor.ring import together
+
+    def look(checkpoint: Callable[[], Checkpoint]) -> str | None:
+        status = None if own is None else own.end()
+        flags = torch.tensor([called.is_set(), status is not None, own is not None and own.due()], dtype=torch.float64)
+        with together():
+            dist.all_reduce(flags)
+        if status is None and bool(flags[:2].any()):
+            status = "interrupted"
+        if bool(flags.any()):
+            taken = checkpoint()
+            if own is not None:
+                own.note(taken)
+        return status
+
+    return look
 
 
 def agreed(reached: Callable[..., bool]) -> Callable[..., bool]:

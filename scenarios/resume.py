@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from ..data.opening import guard
-from ..data.resuming import check_unfinished, going_on, unfinished
+from ..data.resuming import Unfinished, check_unfinished, going_on, unfinished
 from ..errors import InvalidInput
 from ..integrators.checkpoint import Checkpoint
+from ..interrupts import Call
 from ..logs import logger_of
 from ..particles.backends import Engine
-from .run import Progress, engine_of, write_frames
+from .build import Plan
+from .processes import check_divisible, launched, ring, watched
+from .run import Progress, engine_of, follow, write_frames
 from .schema import Scenario
 from .trajectory import Trajectory
 from .watch import TimeLimit
@@ -45,23 +48,48 @@ def resume(
         check_unfinished(before)
         if not len(before):
             raise InvalidInput(f"{before.path} holds no frame to go on from; run its scenario again with --overwrite")
-        if (processes := _said(before.provenance, "processes", int, 1)) > 1:
-            raise InvalidInput(f"{before.path} was run by {processes} processes, whose state is not kept; run it again")
         _compare_versions(before)
         plan, engine = before.plan, _engine(before.scenario, before.provenance, threads)
+        scenario, checkpoint = before.scenario, checkpoint_in(before)
+    if engine.processes == 1 and launched() is None:
+        _go_on(found, plan, engine, limit, progress)
+        return Trajectory(found.path)
+    check_divisible(plan, engine.processes)
+    with ring(scenario, engine, found.source) as own:
+        if own.rank == 0:
+            _go_on(found, plan, own.engine, limit, progress, own.called)
+        else:
+            follow(plan, own.engine, on_checkpoint=watched(own.called, None), resume=checkpoint)
+    return Trajectory(found.path)
+
+
+def _go_on(
+    found: Unfinished,
+    plan: Plan,
+    engine: Engine,
+    limit: TimeLimit,
+    progress: Progress | None,
+    called: Call | None = None,
+) -> None:
+    """Go on in a new file, which takes the place of the one before. called : of the first of many processes."""
+    with Trajectory(found.source) as before:
         writer, slot = going_on(before, found.path)
     depth, frames = (0.0, 0) if slot is None else (slot.record["clock"][0], slot.record["frames"])
     LOG.info("%s: going on from depth %.6g with %d frames", found.path, depth, frames)
     try:
-        checkpoint = None
-        if slot is not None:
-            checkpoint = Checkpoint(slot.record, slot.arrays)
-            writer.keep(lambda: (slot.record, slot.arrays), now=True)
+        checkpoint = None if slot is None else Checkpoint(slot.record, slot.arrays)
+        if checkpoint is not None:
+            writer.keep(checkpoint.record, checkpoint.arrays)
         with guard(found.source, "its checkpoint", "cannot be gone on from"):
-            write_frames(plan, lambda: writer, engine, limit, progress, checkpoint)
+            write_frames(plan, lambda: writer, engine, limit, progress, checkpoint, called)
     finally:
         writer.abandon()  # where the run has not finished it
-    return Trajectory(found.path)
+
+
+def checkpoint_in(trajectory: Trajectory) -> Checkpoint | None:
+    """Where the run of a file stood when that was noted last; None where it never was."""
+    slot = trajectory.checkpoint
+    return None if slot is None else Checkpoint(slot.record, slot.arrays)
 
 
 def is_begun(path: Path, scenario: Scenario, **asked: Any) -> bool:
@@ -98,7 +126,8 @@ def _engine(scenario: Scenario, provenance: dict[str, Any], threads: int | None)
     """The engine of the run, with as many threads as are wanted now."""
     backend, device = _said(provenance, "backend", str, "numba"), _said(provenance, "device", str, "cpu")
     threads = _said(provenance, "threads", int, None) if threads is None else threads
-    return engine_of(scenario, backend=backend, device=device, threads=threads)
+    processes = _said(provenance, "processes", int, 1)
+    return engine_of(scenario, backend=backend, device=device, threads=threads, processes=processes)
 
 
 def _said(provenance: dict[str, Any], name: str, kind: type, default: Any) -> Any:

@@ -23,7 +23,7 @@ from ..particles.backends import Engine, EngineOptions
 from ..particles.observables import measure
 from .build import Plan, build
 from .files import LIBRARY
-from .processes import agreed, check_divisible, launched, ring
+from .processes import agreed, check_divisible, launched, ring, watched
 from .schema import Scenario, load
 from .sources import ArrayName, arrays_named
 from .temporary import opened_while_used
@@ -121,12 +121,13 @@ def _write(
         return
     plan = build(scenario)
     check_divisible(plan, engine.processes)
-    with ring(scenario, engine) as (rank, engine):
-        if rank == 0:
+    with ring(scenario, engine) as own:
+        if own.rank == 0:
             check_target(path, overwrite)
-            write_frames(plan, lambda: _new_file(plan, path, overwrite, engine), engine, limit, progress)
+            begin = lambda: _new_file(plan, path, overwrite, own.engine)  # noqa: E731
+            write_frames(plan, begin, own.engine, limit, progress, called=own.called)
         else:
-            follow(plan, engine)
+            follow(plan, own.engine, on_checkpoint=watched(own.called, None))
 
 
 def _new_file(plan: Plan, path: Path, overwrite: bool, engine: Engine) -> TrajectoryWriter:
@@ -151,10 +152,13 @@ def write_frames(
     limit: TimeLimit,
     progress: Progress | None = None,
     resume: Checkpoint | None = None,
+    called: Call | None = None,
 ) -> None:
     """Follow a plan, from its start or from a checkpoint, to its end in the file whose writer `begin` gives.
 
-    It is asked for with the first frame, when `integrate` has found all arguments good.
+    called : of the first of many processes, which hears Ctrl-C already
+
+    The writer is asked for with the first frame, when `integrate` has found all arguments good.
     """
     with ExitStack() as stack:
 
@@ -168,10 +172,9 @@ def write_frames(
         def note(t: float, merged_into: NDArray[np.intp]) -> None:
             writer().append_merge(t, merged_into)
 
-        called = stack.enter_context(noted()) if engine.processes == 1 else Call()
-        # tokens in several processes are not gathered for a checkpoint
-        watch = Watch(writer, called, limit) if engine.processes == 1 else None
-        solution = follow(plan, engine, keep, progress, note, watch, resume)
+        watch = Watch(writer, called or stack.enter_context(noted()), limit)
+        look = watch if called is None else watched(called, watch)
+        solution = follow(plan, engine, keep, progress, note, look, resume)
         failure = solution.failure
         status = solution.status if failure is None else f"failed: {failure.told(plan.strings)}"
         writer().finish(status, solution.statistics.as_dict() | solution.record)

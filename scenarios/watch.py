@@ -48,19 +48,26 @@ class Watch:
         self._first = True
 
     def __call__(self, checkpoint: Callable[[], Checkpoint]) -> str | None:
-        """Note where the run stands; the status with which it is to end here, or None."""
-
-        def state():  # type: ignore[no-untyped-def]
-            taken = checkpoint()
-            return taken.record, taken.arrays
-
-        status = self._end()
-        # the first step too, from which on tokens that came from a file are known
-        self._writer().keep(state, now=self._first or status is not None)
-        self._first = False
+        """Note where the run stands, if it is time; the status with which it is to end here, or None."""
+        status = self.end()
+        if self.due() or status is not None:
+            self.note(checkpoint())
         return status
 
-    def _end(self) -> str | None:
+    def due(self) -> bool:
+        """Whether it is time to note where the run stands.
+
+        After the first step too, from which on tokens that came from a file are known.
+        """
+        return self._first or self._writer().due()
+
+    def note(self, taken: Checkpoint) -> None:
+        """Note where the run stands."""
+        self._first = False
+        self._writer().keep(taken.record, taken.arrays)
+
+    def end(self) -> str | None:
+        """The status with which the run is to end here, if it is."""
         if self._called.is_set():
             return "interrupted" if self._called.by != "SIGTERM" else "interrupted: SIGTERM"
         return f"interrupted: time limit of {self._limit.seconds:g} s" if self._limit.near() else None

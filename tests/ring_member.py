@@ -63,8 +63,8 @@ def error_of(law, space, weights, x, engine):
 
 def main(rank, size, meeting):
     """Take part; the first process prints what was found."""
-    with member(Engine("torch", processes=size), rank, meeting) as engine:
-        errors = {name: error_of(*case(*which), engine) for name, which in CASES.items()}
+    with member(Engine("torch", processes=size), rank, meeting) as own:
+        errors = {name: error_of(*case(*which), own.engine) for name, which in CASES.items()}
     if rank == 0:
         print(json.dumps(errors))
 

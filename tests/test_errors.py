@@ -181,7 +181,7 @@ def test_a_run_goes_on_as_it_was_begun_or_says_that_it_cannot_do_otherwise(tmp_p
     from attndyn.scenarios import watch
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(watch.Watch, "_end", lambda self: "interrupted")
+    monkeypatch.setattr(watch.Watch, "end", lambda self: "interrupted")
     assert main(["run", "sphere-clusters", *SMALL, "--out", "run.h5"]) == 130
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)

@@ -144,7 +144,8 @@ def test_layers_that_are_used_again_are_written_once(saved, tmp_path):
 
 @pytest.mark.parametrize("name", ["albert", "gpt2", "llama-scaled"])
 def test_all_scenarios_that_are_written_go(saved, tmp_path, name):
-    found = attndyn.import_model(saved(name)[1], TEXT, out=tmp_path / "out", dtype="float32")
+    out = tmp_path / "out"
+    found = attndyn.import_model(saved(name)[1], TEXT, token="sat", by=["dog"], out=out, dtype="float32")
     assert {path.name for path in found.folder.iterdir()} == WRITTEN
     for file in sorted(WRITTEN - {"model.npz", "fixed-point.toml"}):
         scenario = attndyn.load(found.folder / file)

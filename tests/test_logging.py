@@ -45,7 +45,7 @@ def test_one_that_listens_hears_of_files_depths_and_failures(here, caplog):
 def test_merges_and_resuming_are_logged(here, caplog, monkeypatch):
     from attndyn.scenarios import watch
 
-    monkeypatch.setattr(watch.Watch, "_end", lambda self: "interrupted")
+    monkeypatch.setattr(watch.Watch, "end", lambda self: "interrupted")
     scenario = attndyn.load("sphere-clusters").override(
         {"tokens.count": 8, "depth.time": 1.0, "depth.merge": 0.5, "save.observables": ["order"]}
     )

@@ -94,7 +94,7 @@ def interrupted_after(monkeypatch, steps):
         taken.append(None)
         return "interrupted" if len(taken) == steps else None
 
-    monkeypatch.setattr(watch.Watch, "_end", end)
+    monkeypatch.setattr(watch.Watch, "end", end)
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -117,6 +117,33 @@ def test_the_finished_file_is_that_of_the_undisturbed_run(tmp_path, monkeypatch,
             assert counted(end) == counted(undisturbed)
         assert datasets(path) == whole, f"{interruptions} interruptions"
     assert sorted(file.name for file in tmp_path.iterdir()) == ["1.h5", "2.h5", "5.h5", "whole.h5"]
+
+
+@pytest.mark.parametrize(
+    "name", ["adaptive", *(pytest.param(name, marks=pytest.mark.slow) for name in ("implicit", "network", "replicas"))]
+)
+def test_a_run_of_two_processes_goes_on_to_the_same_file(tmp_path, monkeypatch, name):
+    pytest.importorskip("torch")
+    scenario = scenario_of(name).override({"depth.time": 1.0} if "depth.layers" not in SCENARIOS[name] else {})
+    attndyn.run(scenario, out=tmp_path / "whole.h5", processes=2).close()
+    path = tmp_path / "two.h5"
+    interrupted_after(monkeypatch, 3)
+    attndyn.run(scenario, out=path, processes=2).close()
+    interrupted_after(monkeypatch, 2)
+    with attndyn.resume(path) as trajectory:
+        assert trajectory.status == "interrupted" and len(trajectory.provenance["resumed"]) == 1
+    monkeypatch.undo()
+    with attndyn.resume(path) as trajectory, attndyn.open(tmp_path / "whole.h5") as whole:
+        assert trajectory.status == whole.status == "finished" and trajectory.provenance["processes"] == 2
+        assert counted(trajectory) == counted(whole)
+    assert datasets(path) == datasets(tmp_path / "whole.h5")
+
+
+def test_a_time_limit_ends_all_processes(tmp_path):
+    pytest.importorskip("torch")
+    scenario = scenario_of("adaptive").override({"depth.time": 1e6, "save.every": 1e5})
+    with attndyn.run(scenario, out=tmp_path / "out.h5", processes=2, walltime=1.0) as trajectory:
+        assert trajectory.status == "interrupted: time limit of 1 s" and trajectory.checkpoint is not None
 
 
 def test_it_needs_neither_the_scenario_nor_the_files_it_named(tmp_path, monkeypatch):

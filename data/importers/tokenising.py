@@ -69,7 +69,8 @@ def numbered(folder: Path, ids: Sequence[int]) -> Tokenised:
 def vocabulary(folder: Path) -> dict[str, int]:
     """The number of each token of the model's vocabulary by what it stands for; of equal ones the first."""
     tokenizer = _blamed(folder, lambda: _tokenizer(folder))
-    legible, found = _legible(tokenizer if hasattr(tokenizer, "to_str") else None), {}
+    legible = _legible(tokenizer if hasattr(tokenizer, "to_str") else None)
+    found: dict[str, int] = {}
     for token, number in sorted(_blamed(folder, tokenizer.get_vocab).items(), key=lambda each: each[1]):
         found.setdefault(legible(token), number)
     return found

@@ -15,8 +15,9 @@ import numpy as np
 from ...errors import ComputationFailed
 
 if TYPE_CHECKING:
-    from ..attention import Attention, Projections
+    from ..attention import Attention
     from ..normalisations import Sinkhorn
+    from ..projections import Projections
 
 
 ROUNDING = 1e-14  # by which Q^T K may differ from its transpose, relatively

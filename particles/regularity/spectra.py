@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ...errors import InvalidInput
-from ..attention import Attention, Projections
+from ..attention import Attention
 from ..block import Law, attention_of
+from ..projections import Projections
 
 Array = NDArray[np.float64]
 Complex = NDArray[np.complex128]

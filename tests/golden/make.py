@@ -81,7 +81,7 @@ def write(folder, threads=1):
 def write_unfinished(folder):
     """An interrupted run and what a killed one leaves, both of the adaptive scenario; and a sweep of it."""
     folder = Path(folder)
-    undisturbed, live = watch.Watch._end, folder / "killed.h5"
+    undisturbed, live = watch.Watch.end, folder / "killed.h5"
     taken = []
 
     def third(self):
@@ -89,7 +89,7 @@ def write_unfinished(folder):
         return "interrupted" if len(taken) == 3 else None
 
     def copied(self):
-        self._writer().keep(lambda: state_of(self), now=True)
+        self.note(self.checkpoint())
         there = partial_path(live).read_bytes()
         (folder / "copy").write_bytes(there)
         return third(self)
@@ -100,18 +100,14 @@ def write_unfinished(folder):
         self.checkpoint = checkpoint
         return called(self, checkpoint)
 
-    def state_of(self):
-        taken_now = self.checkpoint()
-        return taken_now.record, taken_now.arrays
-
     try:
-        watch.Watch._end = third
+        watch.Watch.end = third
         attndyn.run(scenario_of("adaptive"), out=folder / "interrupted.h5").close()
         taken.clear()
-        watch.Watch._end, watch.Watch.__call__ = copied, remembering
+        watch.Watch.end, watch.Watch.__call__ = copied, remembering
         attndyn.run(scenario_of("adaptive"), out=live).close()
     finally:
-        watch.Watch._end, watch.Watch.__call__ = undisturbed, called
+        watch.Watch.end, watch.Watch.__call__ = undisturbed, called
     live.unlink()
     (folder / "copy").replace(partial_path(live))
     attndyn.sweep(scenario_of("adaptive"), GRID, out=folder / "sweep.h5", workers=1).close()

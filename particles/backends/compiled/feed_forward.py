@@ -1,6 +1,7 @@
 """The feed-forward map in compiled code: panel products with the activation between them, while it is in the cache.
 
-A unit of work is one panel of tokens, which lie side by side: the hidden components of a panel are made, activated and
+Matrices are packed: ROWS rows side by side, (groups, depth, ROWS), so that a product reads them in one sweep. A unit of
+work is one panel of tokens, which lie side by side: the hidden components of a panel are made, activated and
 used up before the next. Every token is computed by one thread, in one order.
 """
 
@@ -14,18 +15,20 @@ from numpy.typing import DTypeLike, NDArray
 
 from ...feed_forward import FeedForward
 from .activations import NUMBERS, activate
+from .plan import kept
 from .schedule import default_threads, in_parallel
-from .tile_sums import COLUMNS, ROWS, add_product
-from .vectors import REGISTER_BYTES, aligned_zeros, lanes, wide
+from .tile_sums import COLUMNS, DEPTH
+from .vectors import REGISTER_BYTES, aligned_zeros, lanes, panel_product, wide
 
 Array = NDArray[np.floating]
+ROWS = 12 if REGISTER_BYTES == 64 else 6  # of a panel product: as many as registers hold the sums of
 COST = {4: 0.015, 8: 0.03}  # nanoseconds of a multiplication and an addition, roughly
 
 
 class FeedForwardPlan(NamedTuple):
-    """The map's numbers; rows of matrices are rounded up to panel products, and of size 0 where there is no gate.
+    """The map's numbers; rows of matrices are rounded up to groups, and of size 0 where there is no gate.
 
-    inner, gate : (hidden, dimension)    outer : (dimension, hidden)    *_bias : as many as the matrix has rows
+    inner, gate : (groups, dimension, ROWS)    outer : (groups, hidden, ROWS)    *_bias : as many as the matrix has rows
     activation  : a number of `activations.NUMBERS`
     """
 
@@ -48,18 +51,23 @@ class CompiledFeedForward:
         self._panel = COLUMNS * lanes(kind)
         self._cost = COST[kind.itemsize] * dimension * hidden * (2 if feed.gate is None else 3)
 
-        def padded(matrix: Array | None, columns: int) -> Array:
-            return np.empty((0, 0), kind) if matrix is None else _padded(matrix, columns, kind)
+        def packed(name: str, columns: int) -> Array:
+            matrix = getattr(feed, name)
+            if matrix is None:
+                return np.empty((0, 0, 0), kind)
+            return kept(feed, kind.str, name, lambda: packed_rows(matrix, columns, kind))
 
         def bias(values: Array | None, rows: int) -> Array:
-            return _padded(np.zeros((1, rows)) if values is None else values[None], _up(rows), kind)[0]
+            found = np.zeros(_up(rows), kind)
+            found[:rows] = 0.0 if values is None else values
+            return found
 
         self._plan = FeedForwardPlan(
-            inner=padded(feed.inner, dimension),
+            inner=packed("inner", dimension),
             inner_bias=bias(feed.inner_bias, hidden),
-            gate=padded(feed.gate, dimension),
+            gate=packed("gate", dimension),
             gate_bias=bias(feed.gate_bias, hidden),
-            outer=padded(feed.outer, _up(hidden)),
+            outer=packed("outer", _up(hidden)),
             outer_bias=bias(feed.outer_bias, dimension),
             activation=NUMBERS[feed.activation],
         )
@@ -77,12 +85,12 @@ def _up(count: int) -> int:
     return -(-count // ROWS) * ROWS
 
 
-def _padded(matrix: Array, columns: int, kind: np.dtype) -> Array:
-    """The matrix with zero rows and columns added, up to whole panel products and to so many columns."""
-    if matrix.shape == (_up(len(matrix)), columns):
-        return np.ascontiguousarray(matrix, kind)
-    found = aligned_zeros((_up(len(matrix)), columns), kind)
-    found[: len(matrix), : matrix.shape[1]] = matrix
+def packed_rows(matrix: Array, columns: int, kind: np.dtype) -> Array:
+    """A matrix (rows, depth) as (groups, columns, ROWS), with zero rows and columns added."""
+    found = aligned_zeros((_up(len(matrix)) // ROWS, columns, ROWS), kind)
+    for group, target in enumerate(found):
+        part = matrix[group * ROWS : (group + 1) * ROWS]
+        target[: part.shape[1], : len(part)] = part.T
     return found
 
 
@@ -91,9 +99,9 @@ def _map(plan, x, out, first, last):
     """F of the tokens x (tokens, dimension) in the panels first..last."""
     wide()
     tokens, dimension = x.shape
-    hidden, panel = plan.inner.shape[0], COLUMNS * (REGISTER_BYTES // x.itemsize)
+    hidden, panel = plan.inner.shape[0] * ROWS, COLUMNS * (REGISTER_BYTES // x.itemsize)
     aside = np.zeros((dimension, panel), x.dtype)
-    inner, result = np.empty((hidden, panel), x.dtype), np.empty((plan.outer.shape[0], panel), x.dtype)
+    inner, result = np.empty((hidden, panel), x.dtype), np.empty((plan.outer.shape[0] * ROWS, panel), x.dtype)
     gate = np.empty((hidden if plan.gate.size > 0 else 0, panel), x.dtype)
     for unit in range(first, last):
         start = unit * panel
@@ -119,8 +127,14 @@ def _map(plan, x, out, first, last):
 @njit(cache=True, error_model="numpy")
 def _product(matrix, bias, tokens, out):
     """out = matrix tokens + bias, tokens side by side in one panel."""
-    rows, depth = matrix.shape
-    panel = tokens.shape[1]
-    for k in range(rows):
-        out[k] = bias[k]
-    add_product(matrix, 0, depth, 1, tokens, 0, out, 0, panel, 0, depth, rows, panel)
+    wide()
+    groups, depth, panel = matrix.shape[0], matrix.shape[1], tokens.shape[1]
+    for row in range(groups * ROWS):
+        out[row] = bias[row]
+    for k in range(0, depth, DEPTH):
+        deep = min(DEPTH, depth - k)
+        for g in range(groups):
+            at, to = (g * depth + k) * ROWS, g * ROWS * panel
+            panel_product(
+                matrix, at, 1, ROWS, tokens, k * panel, panel, out, to, panel, deep, ROWS, COLUMNS, True
+            )  # fmt: skip

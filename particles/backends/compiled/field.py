@@ -15,7 +15,7 @@ from ....logs import logger_of
 from ...space import Space
 from . import pairs, replicas, symmetric, tiles
 from .exponential import LN2
-from .plan import CAUSAL, Matrices, averaging_keys, matrices
+from .plan import CAUSAL, Matrices, averaging_keys, kept, matrices
 from .schedule import SHARES, SMALLEST_SHARE, default_threads, in_parallel
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ class CompiledField:
         m = self._matrices
         # two modules with the same functions
         self._kernels = pairs if max(m.head_dimension, m.value_dimension) <= pairs.LARGEST_DIMENSION else tiles
-        self._plan = self._kernels.make_plan(m, shape, self._dtype)
+        keep = functools.partial(kept, law, (shape[2], self._dtype.str))
+        self._plan = self._kernels.make_plan(m, shape, self._dtype, keep)
         _announce(self._kernels.attend, self._plan)
         # nanoseconds, roughly, of projecting all tokens and of the attention: enough to know how many threads to wake
         self._project_cost = shape[0] * shape[1] * (0.05 * (m.query.size + m.key.size + m.value.size) + 3.0 * shape[2])
@@ -129,7 +130,8 @@ class CompiledField:
 
     def _attend(self, plan, out: Array, tangent: bool) -> None:
         attend, units = self._kernels.attend, self._kernels.units(plan)
-        in_parallel(lambda a, b: attend(plan, out, tangent, a, b), units, self._attend_cost, self._threads)
+        most = units // tiles.FEWEST_UNITS if self._kernels is tiles else None
+        in_parallel(lambda a, b: attend(plan, out, tangent, a, b), units, self._attend_cost, self._threads, most)
 
     def _attend_symmetrically(self, sums: Array, out: Array) -> None:
         plan = self._plan

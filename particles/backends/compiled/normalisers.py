@@ -27,30 +27,41 @@ class CompiledNormaliser:
 
     def __call__(self, positions: Array) -> Array:
         """n of every token."""
-        x = np.ascontiguousarray(positions).reshape(-1, positions.shape[-1])
-        out = np.empty_like(x)
+        return self._of(np.ascontiguousarray(positions), np.empty_like(positions, order="C"), False)
+
+    def of_sum(self, positions: Array, effect: Array) -> Array:
+        """n of positions + effect for every token, written over the effect."""
+        return self._of(np.ascontiguousarray(positions), effect, True)
+
+    def _of(self, positions: Array, out: Array, add: bool) -> Array:
+        x, y = (each.reshape(-1, each.shape[-1]) for each in (positions, out))
         numbers = (self._gain, self._bias, self._epsilon, self._centred)
-        in_parallel(lambda a, b: _normalise(x, *numbers, out, a, b), len(x), COST * x.size, self._threads)
-        return out.reshape(positions.shape)
+        in_parallel(lambda a, b: _normalise(x, *numbers, add, y, a, b), len(x), COST * x.size, self._threads)
+        return out
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _normalise(x, gain, bias, epsilon, centred, out, first, last):
-    """out = gain (x - mean) / sqrt(mean square + epsilon) + bias of the tokens first..last, (tokens, dimension)."""
+def _normalise(x, gain, bias, epsilon, centred, add, out, first, last):
+    """out = gain (y - mean) / sqrt(mean square + epsilon) + bias of the tokens first..last, (tokens, dimension).
+
+    y = x + out if add, else x.
+    """
     wide()
     number, dimension, lanes = x.dtype.type, x.shape[1], lane_count(x)
     whole = dimension // lanes * lanes
     for i in range(first, last):
         at = i * dimension
-        mean = _sum(x, at, whole, dimension, number(0.0), False) / dimension if centred else 0.0
+        for c in range(dimension):
+            out[i, c] = x[i, c] + out[i, c] if add else x[i, c]
+        mean = _sum(out, at, whole, dimension, number(0.0), False) / dimension if centred else 0.0
         middle = number(mean)
-        square = _sum(x, at, whole, dimension, middle, True) / dimension
+        square = _sum(out, at, whole, dimension, middle, True) / dimension
         scale = number(1.0 / np.sqrt(square + epsilon))
         for c in range(0, whole, lanes):
-            centre = (load(x, at + c) - spread(middle)) * spread(scale)
+            centre = (load(out, at + c) - spread(middle)) * spread(scale)
             store(out, at + c, fma(centre, load(gain, c), load(bias, c)))
         for c in range(whole, dimension):
-            out[i, c] = gain[c] * ((x[i, c] - middle) * scale) + bias[c]
+            out[i, c] = gain[c] * ((out[i, c] - middle) * scale) + bias[c]
 
 
 @njit(cache=True, error_model="numpy")

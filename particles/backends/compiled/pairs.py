@@ -13,7 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from .pair_sums import TOGETHER, sum_pairs
-from .plan import NO_MASK, Matrices
+from .plan import NO_MASK, Keep, Matrices, made_anew
 from .vectors import aligned_zeros, divide, fma, lanes, load, spread, square_root, store, wide
 
 LARGEST_DIMENSION = 4  # of a head; above, the panels of `tiles` are faster
@@ -60,8 +60,8 @@ class PairsPlan(NamedTuple):
     profile: None = None
 
 
-def make_plan(m: Matrices, shape: tuple[int, ...], dtype: np.dtype) -> PairsPlan:
-    """Room for ensembles of `shape`; identities are written out, which costs nothing at these dimensions."""
+def make_plan(m: Matrices, shape: tuple[int, ...], dtype: np.dtype, keep: Keep = made_anew) -> PairsPlan:
+    """Room for ensembles of `shape`; matrices are small here: identities are written out, and nothing is kept."""
     replicas, tokens, dimension = shape
     padded = -(-tokens // lanes(dtype)) * lanes(dtype)
     d, dv = m.head_dimension, m.value_dimension
@@ -69,13 +69,13 @@ def make_plan(m: Matrices, shape: tuple[int, ...], dtype: np.dtype) -> PairsPlan
     same = m.query.size == 0 and m.key.size == 0
     key_scale = abs(m.query_scale) ** 0.5 if same else 1.0
     parts = (
-        (m.query, m.query_bias, np.copysign(key_scale, m.query_scale) if same else m.query_scale),
-        (m.key, m.key_bias, key_scale),
-        (m.value, m.value_bias, m.value_scale),
+        (m.query, m.query_bias, m.query_factor, np.copysign(key_scale, m.query_scale) if same else m.query_scale),
+        (m.key, m.key_bias, 1.0, key_scale),
+        (m.value, m.value_bias, 1.0, m.value_scale),
     )
-    for target, (matrix, bias, scale) in zip(matrices, parts, strict=True):
+    for target, (matrix, bias, factor, scale) in zip(matrices, parts, strict=True):
         if matrix.size:
-            target[:, : matrix.shape[1], :dimension] = matrix
+            target[:, : matrix.shape[1], :dimension] = factor * matrix
         else:
             target[0, :dimension, :dimension] = scale * np.eye(dimension)
         if bias.size:

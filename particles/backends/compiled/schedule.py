@@ -28,12 +28,17 @@ def _pool(threads: int, process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="attndyn")
 
 
-def in_parallel(work: Callable[[int, int], object], units: int, cost: float, threads: int) -> None:
+def in_parallel(
+    work: Callable[[int, int], object], units: int, cost: float, threads: int, most: int | None = None
+) -> None:
     """Call work(first, last) on consecutive ranges that make up 0..units, on `threads` threads.
 
     cost : the estimated nanoseconds of all units on one thread; small work stays on the calling thread
+    most : ranges, where larger ones are faster; at least one a thread
     """
     shares = min(units, int(cost / SMALLEST_SHARE) + 1, SHARES * threads)
+    if most is not None:
+        shares = min(shares, max(most, threads))
     if threads == 1 or shares == 1:
         work(0, units)
         return

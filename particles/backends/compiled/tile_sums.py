@@ -21,6 +21,7 @@ from .vectors import REGISTER_BYTES, across_max, across_sum, largest, load, pane
 
 ROWS = 8  # of a panel product
 COLUMNS = 2  # its vectors side by side
+DEPTH = 192  # of a product that is added at a time: this much of B stays in the cache for all rows of A
 TOGETHER = 4  # vectors whose exponentials are computed side by side
 # many rows, so that the keys are fetched from afar seldom; few keys, so that a tile and its values stay in the cache
 BLOCK_ROWS = 256
@@ -38,18 +39,19 @@ def add_product(a, a_start, a_row, a_depth, b, b_start, c, c_start, c_row, c_pan
     vector = REGISTER_BYTES // a.itemsize
     panel = COLUMNS * vector
     for p in range((columns + vector) // panel):
-        b_at = b_start + p * depth * panel
-        row = 0
-        while row < rows:
-            a_at, c_at = a_start + row * a_row, c_start + p * c_panel + row * c_row
-            if columns - p * panel >= panel:
-                panel_product(a, a_at, a_row, a_depth, b, b_at, panel, c, c_at, c_row, depth, 8, 2, True)
-            elif rows - row >= 2 * ROWS:  # a single vector needs twice the rows to keep the adders busy
-                panel_product(a, a_at, a_row, a_depth, b, b_at, panel, c, c_at, c_row, depth, 16, 1, True)
+        for k in range(0, depth, DEPTH):
+            b_at, deep = b_start + (p * depth + k) * panel, min(DEPTH, depth - k)
+            row = 0
+            while row < rows:
+                a_at, c_at = a_start + row * a_row + k * a_depth, c_start + p * c_panel + row * c_row
+                if columns - p * panel >= panel:
+                    panel_product(a, a_at, a_row, a_depth, b, b_at, panel, c, c_at, c_row, deep, 8, 2, True)
+                elif rows - row >= 2 * ROWS:  # a single vector needs twice the rows to keep the adders busy
+                    panel_product(a, a_at, a_row, a_depth, b, b_at, panel, c, c_at, c_row, deep, 16, 1, True)
+                    row += ROWS
+                else:
+                    panel_product(a, a_at, a_row, a_depth, b, b_at, panel, c, c_at, c_row, deep, 8, 1, True)
                 row += ROWS
-            else:
-                panel_product(a, a_at, a_row, a_depth, b, b_at, panel, c, c_at, c_row, depth, 8, 1, True)
-            row += ROWS
 
 
 @njit(cache=True, error_model="numpy")

@@ -12,11 +12,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from .plan import Matrices
-from .tile_sums import BLOCK_ROWS, COLUMNS, ROWS, STRIDE, TOGETHER, add_product, sum_tiles
-from .vectors import aligned_zeros, lanes, wide
+from .plan import Keep, Matrices, made_anew
+from .tile_sums import BLOCK_ROWS, COLUMNS, DEPTH, ROWS, STRIDE, TOGETHER, add_product, sum_tiles
+from .vectors import aligned_empty, aligned_zeros, lanes, panel_product, wide
 
 Array = NDArray[np.floating]
+FEWEST_UNITS = 128 // ROWS  # of the attention one after the other, for which keys and values come to the cache once
 
 
 class TilesPlan(NamedTuple):
@@ -28,7 +29,7 @@ class TilesPlan(NamedTuple):
     values        : (replicas, heads, value panels, padded, panel)    components side by side
     columns       : components of a value, rounded up to whole vectors
     log2_weights  : (replicas, padded)                                -inf where there is no token
-    query_matrix, key_matrix : (heads, rows, dimension)               of size 0 for the identity, as those below
+    query_matrix, key_matrix : (heads, groups, dimension, ROWS)       of size 0 for the identity, as those below
     value_matrix  : (heads, value panels, dimension, panel)
     output_matrix : (panels, heads * value_dimension, panel)
     partition, highest : (replicas, heads, padded)                    out: log2 Z_i = highest_i + log2(partition_i)
@@ -54,63 +55,72 @@ def _up(count: int, step: int) -> int:
     return -(-count // step) * step
 
 
-def _rows(matrix: Array, dimension: int) -> Array:
-    """(heads, head_dimension, dimension) with zero rows added up to whole panel products."""
-    heads, rows = matrix.shape[:2]
-    if rows % ROWS == 0:
-        return matrix
-    padded = aligned_zeros((heads, _up(rows, ROWS), dimension), matrix.dtype)
-    padded[:, :rows] = matrix
-    return padded
+def _rows(matrix: Array, factor: float, dtype: np.dtype) -> Array:
+    """factor times (heads, head_dimension, dimension) as (heads, groups, dimension, ROWS): the rows of a panel product
+    side by side, zero rows added."""
+    heads, rows, dimension = matrix.shape
+    padded = np.zeros((heads, _up(rows, ROWS), dimension), dtype)
+    np.multiply(matrix, factor, padded[:, :rows], dtype=np.float64, casting="same_kind")
+    groups = aligned_zeros((heads, padded.shape[1] // ROWS, dimension, ROWS), dtype)
+    groups[...] = np.swapaxes(padded.reshape(heads, -1, ROWS, dimension), 2, 3)
+    return groups
 
 
-def _panels(matrix: Array, panel: int) -> Array:
-    """(..., depth, columns) as (..., panels, depth, panel), zeros added."""
-    *leading, depth, columns = matrix.shape
-    padded = matrix
-    if columns % panel:
-        padded = np.zeros((*leading, depth, _up(columns, panel)), matrix.dtype)
-        padded[..., :columns] = matrix
-    panels = aligned_zeros((*leading, padded.shape[-1] // panel, depth, panel), matrix.dtype)
-    panels[...] = np.moveaxis(padded.reshape(*leading, depth, -1, panel), -2, -3)
+def _panels(matrix: Array, panel: int, dtype: np.dtype) -> Array:
+    """(heads, columns, depth) as (heads, panels, depth, panel), columns side by side, zeros added."""
+    heads, columns, depth = matrix.shape
+    panels = aligned_zeros((heads, _up(columns, panel) // panel, depth, panel), dtype)
+    for p in range(panels.shape[1]):
+        part = matrix[:, p * panel : (p + 1) * panel]
+        panels[:, p, :, : part.shape[1]] = np.swapaxes(part, 1, 2)
     return panels
 
 
-def make_plan(m: Matrices, shape: tuple[int, ...], dtype: np.dtype) -> TilesPlan:
-    """Room for ensembles of `shape`, and the matrices packed for the panel products."""
+def make_plan(m: Matrices, shape: tuple[int, ...], dtype: np.dtype, keep: Keep = made_anew) -> TilesPlan:
+    """Room for ensembles of `shape`, and the matrices packed for the panel products.
+
+    keep : gives what was packed before for this law, by a name
+    """
     replicas, tokens, dimension = shape
     vector = lanes(dtype)
     panel = COLUMNS * vector
     padded = _up(tokens, TOGETHER * vector)
     width = m.value_dimension
     nothing = np.empty((0, 0, 0), dtype)
-    query_matrix = _rows(m.query, dimension) if m.query.size else nothing
-    key_matrix = _rows(m.key, dimension) if m.key.size else nothing
-    value_matrix = np.empty((0, 0, 0, 0), dtype)
+    query_matrix, key_matrix, value_matrix, output_matrix = nothing[None], nothing[None], nothing[None], nothing
+    if m.query.size:
+        query_matrix = keep("query", lambda: _rows(m.query, m.query_factor, dtype))
+    if m.key.size:
+        key_matrix = keep("key", lambda: _rows(m.key, 1.0, dtype))
     if m.value.size:
-        value_matrix = _panels(m.value.transpose(0, 2, 1), panel)
+        value_matrix = keep("value", lambda: _panels(m.value, panel, dtype))
+    if m.output.size:
+        output_matrix = keep("output", lambda: _panels(m.output[None], panel, dtype)[0])
     log2_weights = np.full((replicas, padded), -np.inf, dtype)
     with np.errstate(divide="ignore"):
         log2_weights[:, :tokens] = np.log2(m.weights)
 
-    def tokens_aside(matrix: Array) -> Array:
-        rows = matrix.shape[1] if matrix.size else dimension
-        return aligned_zeros((replicas, m.heads, padded // panel, rows, panel), dtype)
+    # only what no token or component fills has to be 0
+    room = aligned_empty if padded == tokens and width % panel == 0 else aligned_zeros
 
-    transposed = aligned_zeros((replicas, 1, padded // panel, dimension, panel), dtype)
+    def tokens_aside(matrix: Array) -> Array:
+        rows = matrix.shape[1] * ROWS if matrix.size else dimension
+        return room((replicas, m.heads, padded // panel, rows, panel), dtype)
+
+    transposed = room((replicas, 1, padded // panel, dimension, panel), dtype)
     return TilesPlan(
-        matrices=m,
-        points=aligned_zeros((replicas, padded, dimension), dtype),
+        matrices=m._replace(query=nothing, key=nothing, value=nothing, output=nothing.reshape(0, 0)),
+        points=room((replicas, padded, dimension), dtype),
         transposed=transposed,
         query=tokens_aside(query_matrix),
         keys=tokens_aside(key_matrix) if key_matrix.size else transposed,
-        values=aligned_zeros((replicas, m.heads, _up(width, panel) // panel, padded, panel), dtype),
+        values=room((replicas, m.heads, _up(width, panel) // panel, padded, panel), dtype),
         columns=_up(width, vector),
         log2_weights=log2_weights,
         query_matrix=query_matrix,
         key_matrix=key_matrix,
         value_matrix=value_matrix,
-        output_matrix=_panels(m.output.T, panel) if m.output.size else nothing,
+        output_matrix=output_matrix,
         partition=aligned_zeros((replicas, m.heads, padded), dtype),
         highest=aligned_zeros((replicas, m.heads, padded), dtype),
     )
@@ -182,28 +192,23 @@ def project(plan, positions, tangent, first, last):
 @njit(cache=True, error_model="numpy")
 def _project_panel(matrix, bias, transposed, target, r, h, p):
     """target[r, h, p] = matrix[h] @ tokens + bias, tokens side by side."""
-    rows, dimension, panel = matrix.shape[1], matrix.shape[2], transposed.shape[4]
+    wide()
+    groups, dimension, panel = matrix.shape[1], matrix.shape[2], transposed.shape[4]
+    rows = groups * ROWS
     for c in range(rows):  # in loops: arrays that are assigned to parts of arrays take seconds to compile
         start = bias[h, c] if c < bias.shape[1] else matrix.dtype.type(0.0)
         for lane in range(panel):
             target[r, h, p, c, lane] = start
     t_at = (r * transposed.shape[2] + p) * dimension * panel
-    c_at = ((r * target.shape[1] + h) * target.shape[2] + p) * rows * panel
-    add_product(
-        matrix,
-        h * rows * dimension,
-        dimension,
-        1,
-        transposed,
-        t_at,
-        target,
-        c_at,
-        panel,
-        0,
-        dimension,
-        rows,
-        panel,
-    )
+    at = ((r * target.shape[1] + h) * target.shape[2] + p) * rows * panel
+    for k in range(0, dimension, DEPTH):
+        deep = min(DEPTH, dimension - k)
+        for g in range(groups):
+            m_at, c_at = ((h * groups + g) * dimension + k) * ROWS, at + g * ROWS * panel
+            panel_product(
+                matrix, m_at, 1, ROWS, transposed, t_at + k * panel, panel, target, c_at, panel, deep,
+                ROWS, COLUMNS, True,
+            )  # fmt: skip
 
 
 @njit(cache=True, error_model="numpy")

@@ -10,6 +10,7 @@ kernels keep them in registers.
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 
 import llvmlite.binding as llvm
 import numpy as np
@@ -29,8 +30,17 @@ def lanes(dtype: np.dtype | type) -> int:
 
 def aligned_zeros(shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
     """Zeros that start where a register's worth of memory starts: a vector across two cache lines loads twice."""
+    return _aligned(np.zeros, shape, dtype)
+
+
+def aligned_empty(shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
+    """The same, with any numbers, for what is written before it is read."""
+    return _aligned(np.empty, shape, dtype)
+
+
+def _aligned(make: Callable[..., np.ndarray], shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    memory = np.zeros(size + REGISTER_BYTES, np.uint8)
+    memory = make(size + REGISTER_BYTES, np.uint8)
     first = -memory.ctypes.data % REGISTER_BYTES
     return memory[first : first + size].view(dtype).reshape(shape)
 

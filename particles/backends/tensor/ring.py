@@ -22,7 +22,6 @@ from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
 from ....errors import ComputationFailed, InvalidInput
-from ....interrupts import Call, noted
 from ...space import Space
 from ..engine import Engine
 from . import rows
@@ -33,22 +32,6 @@ if TYPE_CHECKING:
     from ...attention import Attention
 
 Array = NDArray[np.floating]
-_called = Call()  # Ctrl-C in this process, not yet known to the others
-
-
-@contextmanager
-def listening() -> Iterator[None]:
-    """Meanwhile Ctrl-C in any process of the group is a KeyboardInterrupt in all of them, at the same sum.
-
-    A process that left by itself would leave the others waiting for it. The second Ctrl-C ends the process at once.
-    """
-
-    _called.clear()
-    try:
-        with noted(_called):
-            yield
-    finally:
-        _called.clear()
 
 
 @contextmanager
@@ -80,14 +63,11 @@ class Ring:
         return self.share(self.rank)
 
     def add_up(self, values: Tensor) -> Tensor:
-        """The sum over all processes, the same bits in each; KeyboardInterrupt in all if any was interrupted."""
-        called = values.new_full((1,), float(_called.is_set()))
-        total = torch.cat([values.reshape(-1), called])
+        """The sum over all processes, the same bits in each."""
+        total = values.clone()
         with together():
             dist.all_reduce(total)
-        if total[-1] > 0:
-            raise KeyboardInterrupt
-        return total[:-1].reshape(values.shape)
+        return total
 
     def gather(self, part: Tensor) -> Tensor:
         """The tokens of all processes, (replicas, tokens, ...), from the tokens of each."""
