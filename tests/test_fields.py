@@ -8,6 +8,8 @@ import pytest
 from attndyn.errors import InvalidInput
 from attndyn.particles import Attention, Euclidean, Sphere
 from attndyn.particles.backends import Engine, prepare
+from attndyn.particles.backends.compiled import plan, tiles
+from attndyn.particles.backends.compiled.vectors import aligned_zeros
 from attndyn.particles.ensemble import checked_weights
 
 KERNELS = [(700, 3), (500, 20)]  # tokens and dimension: small heads and larger ones, work for several threads
@@ -170,3 +172,49 @@ def test_a_drift_holds_no_array_of_tokens_by_tokens(dimension, backend):
 def test_an_unknown_backend_is_refused():
     with pytest.raises(InvalidInput, match="backend must be one of numba, torch, reference; got 'fortran'"):
         Attention().drift(np.eye(3), space=Sphere(3), backend="fortran")
+
+
+@dtypes
+@masks
+def test_room_that_is_not_cleared_is_written_before_it_is_read(monkeypatch, mask, dtype):
+    generator = np.random.default_rng(11)
+    space, shape = Sphere(32), (2, 128, 32)  # whole panels of tokens, and of components for either type
+    law = Attention(heads=2, value=generator.standard_normal((64, 32)), output=generator.standard_normal((32, 64)),
+                    query=generator.standard_normal((64, 32)) / 8, key=generator.standard_normal((64, 32)) / 8,
+                    mask=mask)  # fmt: skip
+    x = tokens_of(generator, shape, space, dtype)
+    cleared = [law.drift(x, space=space), *law.statistics(x, space=space)]
+
+    def littered(shape, kind):
+        return np.full_like(aligned_zeros(shape, kind), np.nan, subok=False)
+
+    monkeypatch.setattr(tiles, "aligned_empty", littered)
+    for one, other in zip(cleared, [law.drift(x, space=space), *law.statistics(x, space=space)], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_matrices_are_packed_once_and_are_the_law_s_own(monkeypatch):
+    generator = np.random.default_rng(12)
+    space, given = Euclidean(20), {name: generator.standard_normal((20, 20)) / 5 for name in ("query", "key", "value")}
+    law = Attention(**given)
+    x = tokens_of(generator, (1, 50, 20), space)
+    before, exact = law.drift(x, space=space), law.drift(x, space=space, backend="reference")
+    assert law.drift(x.astype(np.float32), space=space).dtype == np.float32  # packed by itself
+    for matrix in given.values():
+        matrix[:] = 0.0
+    packed = []
+    monkeypatch.setattr(tiles, "_rows", lambda *arguments: packed.append(arguments))
+    monkeypatch.setattr(tiles, "_panels", lambda *arguments: packed.append(arguments))
+    np.testing.assert_array_equal(law.drift(x, space=space), before)
+    np.testing.assert_array_equal(law.drift(x, space=space, backend="reference"), exact)
+    assert packed == []
+
+
+def test_what_is_kept_of_laws_has_a_limit(monkeypatch):
+    generator = np.random.default_rng(13)
+    law, space = Attention(query=generator.standard_normal((20, 20)), key=np.eye(20)), Euclidean(20)
+    x = tokens_of(generator, (1, 50, 20), space)
+    monkeypatch.setattr(plan, "MOST_KEPT", 0)
+    first = law.drift(x, space=space)
+    assert plan._KEPT[law] == {}
+    np.testing.assert_array_equal(law.drift(x, space=space), first)

@@ -441,12 +441,15 @@ def test_ctrl_c_ends_a_movie_with_one_line(run, tmp_path):
         "--seconds",
         "900",
     ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not any(name.endswith(".partial") for name in entries(tmp_path)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    output, said = process.communicate(timeout=60)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while not any(name.endswith(".partial") for name in entries(tmp_path)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        try:
+            output, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert (process.returncode, output, said) == (1, "", "attndyn: interrupted\n")
     assert entries(tmp_path) == ["run.h5"]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import AttndynError, InvalidInput
+from ...interrupts import noted
 from ..figures.page import styled
 from ..reading import Trajectory, open_trajectory
 from .clock import clock_of
@@ -71,9 +72,15 @@ def movie(
         clock = clock_of(times, depths, logarithmic)
         subject = subject_of(opened, kind, int(replica), turn, colour)
         pictures = max(1, round(seconds * fps))
-        with styled(), warnings.catch_warnings(), _written_whole(path, overwrite) as partial:
+        with styled(), warnings.catch_warnings(), _written_whole(path, overwrite) as partial, noted() as called:
             warnings.filterwarnings("ignore", message="Glyph .* missing")  # a box stands for it
-            tell = progress or (lambda done, of: None)
+
+            def tell(done: int, of: int) -> None:
+                if called.is_set():  # between pictures: what draws them swallows an interrupt now and then
+                    raise KeyboardInterrupt
+                if progress is not None:
+                    progress(done, of)
+
             tell(0, pictures)
             ENCODERS[path.suffix.lower()](partial, Scene(opened, subject, clock, pictures, size), fps, tell)
     return path
