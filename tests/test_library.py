@@ -65,7 +65,10 @@ def test_every_bundled_scenario_says_what_it_is_whence_it_comes_and_what_one_see
 
 
 # what their comments promise is looked at with fewer tokens, or in the tests of limit studies
-LONG = ("circle-modes", "minilm-depth", "minilm-fixed-point", "minilm-perturbation", "minilm-regularity")
+LONG = (
+    "circle-modes", "many-tokens", "minilm-depth", "minilm-fixed-point", "minilm-perturbation", "minilm-regularity",
+    "noise-above-critical", "noise-below-critical", "phase-diagram",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(

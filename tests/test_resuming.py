@@ -129,9 +129,6 @@ def test_a_run_of_two_processes_goes_on_to_the_same_file(tmp_path, monkeypatch, 
     path = tmp_path / "two.h5"
     interrupted_after(monkeypatch, 3)
     attndyn.run(scenario, out=path, processes=2).close()
-    interrupted_after(monkeypatch, 2)
-    with attndyn.resume(path) as trajectory:
-        assert trajectory.status == "interrupted" and len(trajectory.provenance["resumed"]) == 1
     monkeypatch.undo()
     with attndyn.resume(path) as trajectory, attndyn.open(tmp_path / "whole.h5") as whole:
         assert trajectory.status == whole.status == "finished" and trajectory.provenance["processes"] == 2
