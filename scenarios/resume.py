@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from .trajectory import Trajectory
 from .watch import TimeLimit
 
 LOG = logger_of(__name__)
+FEW_PROCESSES = 8  # that are started on any machine
 
 
 def resume(
@@ -127,6 +129,13 @@ def _engine(scenario: Scenario, provenance: dict[str, Any], threads: int | None)
     backend, device = _said(provenance, "backend", str, "numba"), _said(provenance, "device", str, "cpu")
     threads = _said(provenance, "threads", int, None) if threads is None else threads
     processes = _said(provenance, "processes", int, 1)
+    given, most = launched(), max(FEW_PROCESSES, os.cpu_count() or 1)
+    if given is not None and given[1] != processes:
+        raise InvalidInput(
+            f"the run was begun by {processes} process(es), and goes on with as many; torchrun has {given[1]}"
+        )
+    if given is None and processes > most:  # the file may be anybody's
+        raise InvalidInput(f"the run was begun by {processes} processes; here {most} can be started, more by torchrun")
     return engine_of(scenario, backend=backend, device=device, threads=threads, processes=processes)
 
 

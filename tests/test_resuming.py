@@ -20,7 +20,7 @@ from attndyn import InvalidInput, TrajectoryError
 from attndyn.cli import main
 from attndyn.data import layout, trajectory
 from attndyn.data.target import RESERVE
-from attndyn.scenarios import watch
+from attndyn.scenarios import resume, watch
 from attndyn.scenarios.schema import Scenario
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="sends signals")
@@ -134,6 +134,26 @@ def test_a_run_of_two_processes_goes_on_to_the_same_file(tmp_path, monkeypatch, 
         assert trajectory.status == whole.status == "finished" and trajectory.provenance["processes"] == 2
         assert counted(trajectory) == counted(whole)
     assert datasets(path) == datasets(tmp_path / "whole.h5")
+
+
+@pytest.mark.parametrize(
+    ("begun", "environment", "message"),
+    [
+        (1, {"RANK": "0", "WORLD_SIZE": "2"}, r"begun by 1 process\(es\), and goes on with as many; torchrun has 2"),
+        (10_000, {}, "begun by 10000 processes; here .* can be started"),
+    ],
+)
+def test_a_run_goes_on_with_as_many_processes_as_it_was_begun_with(tmp_path, monkeypatch, begun, environment, message):
+    interrupted_after(monkeypatch, 2)
+    attndyn.run(scenario_of("adaptive"), out=tmp_path / "run.h5").close()
+    said = resume._said
+    monkeypatch.setattr(
+        resume, "_said", lambda of, name, *rest: begun if name == "processes" else said(of, name, *rest)
+    )
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InvalidInput, match=message):
+        attndyn.resume(tmp_path / "run.h5")
 
 
 def test_a_time_limit_ends_all_processes(tmp_path):
