@@ -11,7 +11,7 @@ from ..integrators.checkpoint import Checkpoint
 from ..particles.backends import Engine
 from .build import Plan, build
 from .processes import meet, member, watched
-from .resume import checkpoint_in
+from .resume import checkpoint_of
 from .run import follow
 from .schema import Scenario
 from .trajectory import Trajectory
@@ -33,7 +33,7 @@ def main() -> int:
 
 def _begun(source: str) -> tuple[Plan, Checkpoint | None]:
     with Trajectory(source) as before:
-        return before.plan, checkpoint_in(before)
+        return before.plan, checkpoint_of(before.checkpoint)
 
 
 def _new(task: dict[str, Any]) -> Plan:

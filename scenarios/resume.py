@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ..data.checkpoints import Slot
 from ..data.opening import guard
 from ..data.resuming import Unfinished, check_unfinished, going_on, unfinished
 from ..errors import InvalidInput
@@ -52,7 +53,7 @@ def resume(
             raise InvalidInput(f"{before.path} holds no frame to go on from; run its scenario again with --overwrite")
         _compare_versions(before)
         plan, engine = before.plan, _engine(before.scenario, before.provenance, threads)
-        scenario, checkpoint = before.scenario, checkpoint_in(before)
+        scenario, checkpoint = before.scenario, checkpoint_of(before.checkpoint)
     if engine.processes == 1 and launched() is None:
         _go_on(found, plan, engine, limit, progress)
         return Trajectory(found.path)
@@ -76,10 +77,11 @@ def _go_on(
     """Go on in a new file, which takes the place of the one before. called : of the first of many processes."""
     with Trajectory(found.source) as before:
         writer, slot = going_on(before, found.path)
-    depth, frames = (0.0, 0) if slot is None else (slot.record["clock"][0], slot.record["frames"])
-    LOG.info("%s: going on from depth %.6g with %d frames", found.path, depth, frames)
     try:
-        checkpoint = None if slot is None else Checkpoint(slot.record, slot.arrays)
+        checkpoint = checkpoint_of(slot)
+        with guard(found.source, "its checkpoint", "cannot be gone on from"):
+            depth, frames = (0.0, 0) if checkpoint is None else (checkpoint.t, checkpoint.frames)
+        LOG.info("%s: going on from depth %.6g with %d frames", found.path, depth, frames)
         if checkpoint is not None:
             writer.keep(checkpoint.record, checkpoint.arrays)
         with guard(found.source, "its checkpoint", "cannot be gone on from"):
@@ -88,9 +90,8 @@ def _go_on(
         writer.abandon()  # where the run has not finished it
 
 
-def checkpoint_in(trajectory: Trajectory) -> Checkpoint | None:
+def checkpoint_of(slot: Slot | None) -> Checkpoint | None:
     """Where the run of a file stood when that was noted last; None where it never was."""
-    slot = trajectory.checkpoint
     return None if slot is None else Checkpoint(slot.record, slot.arrays)
 
 

@@ -52,9 +52,11 @@ def test_merges_and_resuming_are_logged(here, caplog, monkeypatch):
     with caplog.at_level(logging.DEBUG, "attndyn"):
         attndyn.run(scenario, out="run.h5", backend="reference").close()
         monkeypatch.undo()
+        with attndyn.open(here / "run.h5") as interrupted:
+            reached = interrupted.times[-1]
         attndyn.resume(here / "run.h5").close()
     assert "tokens have become" in caplog.text
-    assert "run.h5: going on from depth " in caplog.text
+    assert 0.0 < reached < 1.0 and f"run.h5: going on from depth {reached:.6g} with 1 frames" in caplog.text
 
 
 def test_the_command_line_logs_to_stderr_where_it_is_asked_to_and_leaves_json_alone(here, capfd):
