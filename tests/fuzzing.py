@@ -345,7 +345,9 @@ def use_scenario(path, rng):
 def _modest(scenario):
     """Whether building takes a moment; what is larger, and yet has room, would be built by who asks for it."""
     layers = scenario.depth.layers if scenario.depth.weights == "independent" else 1
-    return scenario.tokens.replicas <= 10_000 and layers <= 1000 and _schedule(scenario) <= 1000
+    numbers = (scenario.tokens.count or 0) * (scenario.tokens.dimension or 1)
+    few = scenario.tokens.replicas <= 10_000 and numbers <= 10_000_000
+    return few and layers <= 1000 and _schedule(scenario) <= 1000
 
 
 def _schedule(scenario):
