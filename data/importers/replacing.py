@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import InvalidInput
+from ..token_strings import BLANKS, place_of
 from .model import Array, Ids
-from .tokenising import BLANKS, Tokenised, vocabulary
+from .tokenising import Tokenised, vocabulary
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,10 @@ def replaced(folder: Path, tokens: Tokenised, token: str, by: Sequence[str]) -> 
 
     Raises InvalidInput where the text has no such token, or the vocabulary no such word.
     """
-    bare = [text.strip(BLANKS) for text in tokens.strings]
-    if token not in bare and token not in tokens.strings:
-        raise InvalidInput(f"token must be one of the text's; {token!r} is none of {', '.join(bare)[:200]}")
-    place = (tokens.strings if token in tokens.strings else bare).index(token)
+    place = place_of(token, tokens.strings)
+    if place is None:
+        there = ", ".join(text.strip(BLANKS) for text in tokens.strings)
+        raise InvalidInput(f"token must be one of the text's; {token!r} is none of {there[:200]}")
     here, known = tokens.strings[place], vocabulary(folder)
     space = here[: len(here) - len(here.lstrip(BLANKS))]  # a word keeps the space before it
     strings = []

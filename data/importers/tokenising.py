@@ -17,7 +17,6 @@ from .quiet import quietly
 
 TOKENIZER = "tokenizer.json"
 LONGEST = 64  # letters that are kept of a token
-BLANKS = " \u0120\u2581"  # as tokenizers write the space before a word
 BYTE = re.compile("<0x([0-9A-F]{2})>")  # how vocabularies of SentencePiece write a byte
 
 

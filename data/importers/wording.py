@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from ..token_strings import BLANKS
 from .arrays import FILE, readout_name
 from .model import Model
 from .replacing import Replaced
-from .tokenising import BLANKS, Tokenised
+from .tokenising import Tokenised
 
 OBSERVABLES = ["clusters", "mean_cosine", "attention_entropy", "effective_rank"]
 DEEPER = 10  # times the depth of the model, where a scenario goes on beyond it

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ...data.token_strings import place_of
 from ...errors import InvalidInput
 from ...particles import Ensemble
 from ...particles.backends import Engine
@@ -27,7 +28,6 @@ Array = NDArray[np.floating]
 LARGEST = 512  # components of an ensemble whose differential is written out
 DIFFERENCE = 1e-5  # of the tokens' size: the error of a central difference is its square, beside rounding over it
 ASCENTS = 200
-BLANKS = " \u0120\u2581"  # as tokenisers write the space before a word
 SAME = 1e-12  # relatively, by which two tokens may differ that are the same
 SHARE = 0.01  # of the tokens' size, by which they are displaced where nothing is said
 COMPARED = 20  # depths
@@ -160,9 +160,8 @@ def _number(key: str, token: int | str, count: int, strings: list[str] | None) -
     if isinstance(token, str):
         if strings is None:
             raise InvalidInput(f"{key}: must be a number, for there are no texts; got {token!r}")
-        for texts in (strings, [text.strip(BLANKS) for text in strings]):
-            if token in texts:
-                return texts.index(token)
+        if (place := place_of(token, strings)) is not None:
+            return place
         raise InvalidInput(f"{key}: must be a token's text; {token!r} is none")
     if not 0 <= token < count:
         raise InvalidInput(f"{key}: must be from 0 to {count - 1}; got {token}")
